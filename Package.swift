@@ -1,0 +1,111 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Settings of every target: Swift 6 mode, no warning survives, no implicit `any`.
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .treatAllWarnings(as: .error),
+]
+
+let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hummingbird")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let metrics: Target.Dependency = .product(name: "Metrics", package: "swift-metrics")
+let configuration: Target.Dependency = .product(name: "Configuration", package: "swift-configuration")
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let coreMetrics: Target.Dependency = .product(name: "CoreMetrics", package: "swift-metrics")
+let httpTypes: Target.Dependency = .product(name: "HTTPTypes", package: "swift-http-types")
+let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let http1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+
+/// A module of the common house, at `Shared/<name>`.
+func shared(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, path: "Shared/\(name)", swiftSettings: strict)
+}
+
+/// A C library of Debian's; pkg-config is asked only where its headers lie outside the usual folder.
+func library(_ name: String, pkgConfig: String? = nil, apt: String) -> Target {
+    .systemLibrary(name: name, path: "Shared/\(name)", pkgConfig: pkgConfig, providers: [.apt([apt])])
+}
+
+/// A domain service: the library `Services/<name>`, its thin executable in `Main/`, and its tests.
+/// A fifth service is one more line with this function.
+func service(_ name: String) -> [Target] {
+    [
+        .target(
+            name: name,
+            dependencies: ["Database", "Jobs", "Records", "Contracts", "ServiceKit", hummingbird, logging],
+            path: "Services/\(name)", exclude: ["Main"], swiftSettings: strict),
+        .executableTarget(
+            name: "\(name)Main", dependencies: [.byName(name: name), "ServiceKit"],
+            path: "Services/\(name)/Main", swiftSettings: strict),
+        .testTarget(
+            name: "\(name)Tests", dependencies: [.byName(name: name), "Database", "Records", "Contracts", "Jobs"],
+            path: "Tests/\(name)Tests", swiftSettings: strict),
+    ]
+}
+
+let domains = ["Contacts", "Opportunities", "Tickets", "Analytics"]
+
+let package = Package(
+    name: "guanxi",
+    platforms: [.macOS(.v15)],
+    products: domains.map { .executable(name: $0.lowercased(), targets: ["\($0)Main"]) }
+        + [.executable(name: "guanxi", targets: ["Operator"])],
+    dependencies: [
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.7.0"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+    ],
+    targets: [
+        library("CLibPQ", pkgConfig: "libpq", apt: "libpq-dev"),
+        library("CHiredis", apt: "libhiredis-dev"),
+        library("CSodium", apt: "libsodium-dev"),
+
+        shared("ThreadExecutor", []),
+        shared("Database", ["CLibPQ", "ThreadExecutor", logging]),
+        shared("Redis", ["CHiredis", "ThreadExecutor", logging]),
+        shared("Tenancy", ["Database", "CSodium", logging]),
+        shared("Jobs", ["Database", "Redis", "ThreadExecutor", logging, metrics, lifecycle]),
+        shared("Records", ["Database", "Tenancy", "Jobs", logging]),
+        shared("Contracts", ["Jobs"]),
+        shared(
+            "ServiceKit",
+            [
+                "Database", "Redis", "Tenancy", "Jobs", "Records", hummingbird, logging, metrics, coreMetrics,
+                configuration, lifecycle, arguments, httpTypes, nio, http1, system,
+            ]),
+
+        .executableTarget(
+            name: "Operator",
+            dependencies: [
+                "Database", "Redis", "Tenancy", "Jobs", "Records", "Contracts", "ServiceKit", "Contacts", "Opportunities",
+                "Tickets", "Analytics", arguments, logging,
+            ],
+            path: "Services/Operator", swiftSettings: strict),
+
+        .target(
+            name: "TestSupport", dependencies: ["Database", "Redis", "Jobs", "Tenancy", "ServiceKit", logging],
+            path: "Tests/TestSupport", swiftSettings: strict),
+        .testTarget(
+            name: "RecordsTests", dependencies: ["Records", "Database"], path: "Tests/RecordsTests",
+            swiftSettings: strict),
+        .testTarget(
+            name: "IntegrationTests",
+            dependencies: [
+                "TestSupport", "Database", "Redis", "Jobs", "Tenancy", "Records", "ServiceKit", "Contacts",
+                "Opportunities", "Tickets", "Analytics", "Contracts", logging,
+            ],
+            path: "Tests/IntegrationTests", swiftSettings: strict),
+        .testTarget(
+            name: "EndToEndTests", dependencies: ["TestSupport"], path: "Tests/EndToEndTests", swiftSettings: strict),
+    ] + domains.flatMap(service)
+)

@@ -1,0 +1,122 @@
+import Contracts
+import Database
+import Foundation
+import Jobs
+import Records
+
+/// Turns events into facts, daily figures and customers' summaries: once each, in any order.
+struct FactStore {
+    let outbox: Outbox
+
+    private struct Known {
+        let version: Int
+        let contact: UUID?
+        let contributions: [Contribution: (count: Int, amount: Int)]
+    }
+
+    /// Takes facts of one kind in. An older version than the one here changes nothing.
+    func take(_ facts: [Fact], kind: String, _ context: JobContext) async throws {
+        // One fact per record, the newest, in the order of ids: two jobs lock rows in the same order.
+        let newest = Dictionary(facts.map { ($0.id, $0) }, uniquingKeysWith: { $0.version >= $1.version ? $0 : $1 })
+        let ordered = newest.values.sorted { $0.id.lowercased < $1.id.lowercased }
+        try await context.once { transaction in
+            var calendar = Calendar(identifier: .gregorian)
+            calendar.timeZone = TimeZone(identifier: try await TenantDefaults(transaction).timeZone) ?? .gmt
+            let known = try await lock(ordered, kind, calendar, transaction)
+            let fresh = ordered.filter { $0.version > known[$0.id]?.version ?? 0 }
+            if fresh.isEmpty { return }
+            transaction.later(write(fresh, kind, transaction.tenant))
+            roll(fresh, kind, known, calendar, transaction)
+            // A contact's own changes move no figure of its summary.
+            if kind != "contact" {
+                let customers = fresh.compactMap(\.contact) + fresh.compactMap { known[$0.id]?.contact }
+                try await CustomerSummaries(outbox: outbox)
+                    .refresh(Set(customers), context.envelope.traceparent, transaction)
+            }
+        }
+    }
+
+    /// Makes sure that each fact has a row, then locks the rows: the first and the thousandth event of a record take
+    /// the same path.
+    private func lock(
+        _ facts: [Fact], _ kind: String, _ calendar: Calendar, _ transaction: TenantTransaction
+    ) async throws -> [UUID: Known] {
+        let ids = Parameter.array(facts.map(\.id.lowercased))
+        let rows = try await transaction.batch([
+            Statement(
+                """
+                insert into analytics.fact (tenant_id, kind, id, version, at, state)
+                select $1, $2, id, 0, 'epoch', 'deleted' from unnest($3::uuid[]) as t (id)
+                on conflict (tenant_id, kind, id) do nothing
+                """, [transaction.tenant.parameter, .text(kind), ids]),
+            Statement(
+                """
+                select id, version, contact_id, at, state, amount, currency from analytics.fact
+                where tenant_id = $1 and kind = $2 and id = any($3::uuid[]) order by id for update
+                """, [transaction.tenant.parameter, .text(kind), ids]),
+        ])[1]
+        var known: [UUID: Known] = [:]
+        for row in 0..<rows.count {
+            known[rows.uuid(row, 0)!] = Known(
+                version: rows.int(row, 1)!, contact: rows.uuid(row, 2),
+                contributions: Contribution.of(
+                    kind: kind, state: rows.text(row, 4)!, at: rows.time(row, 3)!, amount: rows.int(row, 5),
+                    currency: rows.text(row, 6), calendar: calendar))
+        }
+        return known
+    }
+
+    private func write(_ facts: [Fact], _ kind: String, _ tenant: TenantID) -> Statement {
+        Statement(
+            """
+            update analytics.fact f
+            set version = n.version, contact_id = n.contact_id, at = n.at, state = n.state, amount = n.amount,
+                currency = n.currency, measure = n.measure
+            from unnest($3::uuid[], $4::bigint[], $5::uuid[], $6::timestamptz[], $7::text[], $8::bigint[], $9::text[],
+                $10::float8[]) as n (id, version, contact_id, at, state, amount, currency, measure)
+            where f.tenant_id = $1 and f.kind = $2 and f.id = n.id
+            """,
+            [
+                tenant.parameter, .text(kind), .array(facts.map(\.id.lowercased)), .array(facts.map { "\($0.version)" }),
+                .array(facts.map { $0.contact?.lowercased }), .array(facts.map { Timestamp.sqlText($0.at) }),
+                .array(facts.map(\.state)), .array(facts.map { $0.amount.map(String.init) }),
+                .array(facts.map(\.currency)), .array(facts.map { $0.measure.map { "\($0)" } }),
+            ])
+    }
+
+    /// Moves the daily figures by the difference between the old facts and the new.
+    private func roll(
+        _ facts: [Fact], _ kind: String, _ known: [UUID: Known], _ calendar: Calendar,
+        _ transaction: TenantTransaction
+    ) {
+        var deltas: [Contribution: (count: Int, amount: Int)] = [:]
+        func add(_ contributions: [Contribution: (count: Int, amount: Int)], sign: Int) {
+            for (place, figures) in contributions {
+                deltas[place, default: (0, 0)].count += sign * figures.count
+                deltas[place, default: (0, 0)].amount += sign * figures.amount
+            }
+        }
+        for fact in facts {
+            add(known[fact.id]?.contributions ?? [:], sign: -1)
+            add(
+                Contribution.of(
+                    kind: kind, state: fact.state, at: fact.at, amount: fact.amount, currency: fact.currency,
+                    calendar: calendar), sign: 1)
+        }
+        let changes = deltas.filter { $0.value != (0, 0) }.sorted { $0.key < $1.key }
+        if changes.isEmpty { return }
+        transaction.later(
+            Statement(
+                """
+                insert into analytics.rollup_daily as r (tenant_id, day, metric, currency, count, amount)
+                select $1, * from unnest($2::date[], $3::text[], $4::text[], $5::bigint[], $6::bigint[])
+                on conflict (tenant_id, day, metric, currency) do update
+                set count = r.count + excluded.count, amount = r.amount + excluded.amount
+                """,
+                [
+                    transaction.tenant.parameter, .array(changes.map(\.key.day)), .array(changes.map(\.key.metric)),
+                    .array(changes.map(\.key.currency)), .array(changes.map { "\($0.value.count)" }),
+                    .array(changes.map { "\($0.value.amount)" }),
+                ]))
+    }
+}

@@ -1,0 +1,97 @@
+import Contracts
+import Database
+import Foundation
+import Records
+
+/// A person we know.
+enum Contact {
+    static let type = RecordType(
+        "contact", plural: "contacts", schema: "contacts", label: Label("Contact", "联系人"),
+        fields: [
+            Field("given_name", .text(max: 100), Label("Given name", "名")).sortable(),
+            Field("family_name", .text(max: 100), Label("Family name", "姓")).sortable(),
+            Field("display_name", .text(max: 200), Label("Display name", "显示名")).sortable(),
+            Field("birth_date", .date, Label("Birth date", "出生日期")).sortable(),
+            Field("job_title", .text(max: 120), Label("Job title", "职位")),
+            Field("industry", .text(max: 80), Label("Industry", "行业")),
+            Field("occupation", .text(max: 80), Label("Occupation", "职业")),
+            Field("region", .text(max: 80), Label("Region", "地区")),
+            Field("organization_id", .reference("organization"), Label("Organization", "公司")),
+            Field("emails", .list(channel(.email), max: 20), Label("E-mail", "邮箱")).byDefault([]),
+            Field("phones", .list(channel(.phone), max: 20), Label("Telephone", "电话")).byDefault([]),
+            Field("socials", .list(channel(.text(max: 200)), max: 20), Label("Social handles", "社交账号")).byDefault([]),
+            Field("addresses", .list(address, max: 10), Label("Addresses", "地址")).byDefault([]),
+            Field("needs", .tags(max: 50), Label("Needs", "需求")).byDefault([]),
+            Field("risk_attitude", .choice(["cautious", "balanced", "bold"]), Label("Attitude to risk", "风险态度")),
+            Field("likelihood_to_repurchase", .integer(min: 0, max: 10), Label("Likelihood to repurchase", "再购意愿")),
+            Field("likelihood_to_recommend", .integer(min: 0, max: 10), Label("Likelihood to recommend", "推荐意愿")),
+            Field("do_not_contact", .boolean, Label("Do not contact", "请勿联系")).byDefault(false),
+            Field("quality_score", .integer(min: 0, max: 100), Label("Quality of the record", "资料质量")).readOnly().sortable(),
+        ] + RecordType.origin,
+        rules: RecordRules(prepare: prepare, effects: effects))
+
+    private static func channel(_ kind: FieldKind) -> [Field] {
+        [
+            Field("value", kind, Label("Value", "值")).required(),
+            Field("kind", .choice(["work", "home", "mobile", "other"]), Label("Kind", "类型")).byDefault("work"),
+            Field("primary", .boolean, Label("Primary", "首选")).byDefault(false),
+            Field("verified", .boolean, Label("Verified", "已验证")).byDefault(false),
+        ]
+    }
+
+    private static let address = [
+        Field("kind", .choice(["work", "home", "other"]), Label("Kind", "类型")).byDefault("home"),
+        Field("street", .text(max: 300), Label("Street", "街道")),
+        Field("city", .text(max: 120), Label("City", "城市")),
+        Field("region", .text(max: 120), Label("Region", "省")),
+        Field("postal_code", .text(max: 20), Label("Postal code", "邮编")),
+        Field("country", .country, Label("Country", "国家")),
+    ]
+
+    /// A contact has a name or a way to reach it; the display name follows from the names unless it was given.
+    private static func prepare(_ draft: inout Draft) throws {
+        let gaveDisplayName = draft["display_name"] != nil && (draft.isCreation || draft.changes("display_name"))
+        let namesChanged = draft.isCreation || draft.changes("given_name") || draft.changes("family_name")
+        if !gaveDisplayName && namesChanged {
+            draft["display_name"] = displayName(given: draft["given_name"], family: draft["family_name"])
+        }
+        if draft["display_name"] == nil {
+            draft["display_name"] = firstValue(draft.record.json("emails")) ?? firstValue(draft.record.json("phones"))
+                ?? draft["external_id"]
+        }
+        // An empty record stays possible: a call from an unknown number begins as one.
+        if draft["display_name"] == nil { draft["display_name"] = "—" }
+        draft["quality_score"] = String(quality(draft.record))
+    }
+
+    /// Chinese names begin with the family and have no space.
+    static func displayName(given: String?, family: String?) -> String? {
+        let parts = [given, family].compactMap { $0 }
+        if parts.isEmpty { return nil }
+        let isHan = parts.allSatisfy { $0.unicodeScalars.allSatisfy { $0.properties.isIdeographic } }
+        return isHan ? [family, given].compactMap { $0 }.joined() : parts.joined(separator: " ")
+    }
+
+    private static func firstValue(_ list: JSONValue?) -> String? {
+        let entries = list?.array ?? []
+        let entry = entries.first { $0["primary"]?.bool == true } ?? entries.first
+        return entry?["value"]?.text
+    }
+
+    /// Completeness, in percent of what one would want to know of a customer.
+    private static func quality(_ record: Record) -> Int {
+        let wanted = ["given_name", "family_name", "birth_date", "occupation", "industry", "region"]
+        let lists = ["emails", "phones", "addresses"]
+        let known = wanted.filter { record.text($0) != nil }.count
+            + lists.filter { (record.text($0) ?? "[]") != "[]" }.count
+        return known * 100 / (wanted.count + lists.count)
+    }
+
+    private static func effects(_ change: Change) -> Effects {
+        let fact = Fact(
+            id: change.after.id, version: change.after.version, contact: change.after.id, at: change.after.createdAt,
+            state: change.after.deletedAt == nil ? "active" : "deleted")
+        return Effects(
+            events: [change.kind == .create ? ContactCreated(facts: [fact]) : ContactUpdated(facts: [fact])])
+    }
+}

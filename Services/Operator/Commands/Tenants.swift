@@ -1,0 +1,151 @@
+import ArgumentParser
+import Database
+import Foundation
+import Tenancy
+
+struct Tenants: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Creates and shows tenants.", subcommands: [Create.self, List.self, Show.self])
+
+    struct Create: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Creates a tenant.")
+        @Argument(help: "Its slug: small letters, digits and hyphens.") var slug: String
+        @Option(help: "Its name for people.") var name: String?
+        @Option(help: "en or zh-CN.") var locale = "en"
+        @Option(help: "Such as Asia/Shanghai.") var timeZone = "UTC"
+        @Option(help: "Two letters of ISO 3166.") var country = "US"
+        @Option(help: "Three letters of ISO 4217.") var currency = "USD"
+        @Option(help: "Requests a second that the tenant may make.") var requestsPerSecond = 1000
+        @Flag(help: "Answer in JSON.") var json = false
+
+        func run() async throws {
+            let session = try await OperatorSession()
+            defer { session.close() }
+            let directory = TenantDirectory(owner: session.owner)
+            var tenant = TenantDirectory.NewTenant(slug: slug, name: name ?? slug)
+            tenant.locale = locale
+            tenant.timeZone = timeZone
+            tenant.country = country
+            tenant.currency = currency
+            tenant.requestsPerSecond = requestsPerSecond
+            do {
+                _ = try await directory.create(tenant)
+            } catch let error as DatabaseError where error.code == .uniqueViolation {
+                throw usage("there is a tenant \(slug) already")
+            } catch let error as DatabaseError where error.code == .checkViolation || error.code == .invalidValue {
+                throw usage("\(error.message)")
+            }
+            try show(try await directory.list(slug: slug), json: json)
+        }
+    }
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Lists all tenants.")
+        @Flag(help: "Answer in JSON.") var json = false
+
+        func run() async throws {
+            let session = try await OperatorSession()
+            defer { session.close() }
+            try show(try await TenantDirectory(owner: session.owner).list(), json: json)
+        }
+    }
+
+    struct Show: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Shows one tenant.")
+        @Argument var slug: String
+        @Flag(help: "Answer in JSON.") var json = false
+
+        func run() async throws {
+            let session = try await OperatorSession()
+            defer { session.close() }
+            let found = try await TenantDirectory(owner: session.owner).list(slug: slug)
+            if found.isEmpty { throw usage("there is no tenant \(slug)") }
+            try Tenants.show(found, json: json)
+        }
+    }
+
+    private static func show(_ tenants: [TenantDirectory.Tenant], json: Bool) throws {
+        if json { return try printJSON(tenants) }
+        printTable(
+            ["ID", "SLUG", "NAME", "PLAN", "STATUS", "LOCALE", "TIME ZONE", "CURRENCY", "CREATED"],
+            tenants.map {
+                ["\($0.id)", $0.slug, $0.name, $0.plan, $0.status, $0.locale, $0.timeZone, $0.currency, $0.createdAt]
+            })
+    }
+}
+
+/// The tenant with a slug; a mistake of the caller when there is none.
+func tenant(_ slug: String, _ directory: TenantDirectory) async throws -> TenantID {
+    guard let found = try await directory.list(slug: slug).first else { throw usage("there is no tenant \(slug)") }
+    return TenantID(found.id)
+}
+
+struct Users: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Creates users.", subcommands: [Create.self])
+
+    struct Create: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Creates a user of a tenant.", discussion: "The password is read from GUANXI_USER_PASSWORD, or made and shown once.")
+        @Argument(help: "The tenant's slug.") var tenantSlug: String
+        @Argument(help: "The address to sign in with.") var email: String
+        @Option(help: "The user's name.") var name: String?
+        @Option(help: "Roles, separated by commas.") var roles = "agent"
+        @Option(help: "The id of the user's team.") var team: String?
+
+        func run() async throws {
+            let session = try await OperatorSession()
+            defer { session.close() }
+            let directory = TenantDirectory(owner: session.owner)
+            let given = ProcessInfo.processInfo.environment["GUANXI_USER_PASSWORD"]
+            let password = given ?? Sodium.base64(Sodium.random(12))
+            do {
+                let id = try await directory.createUser(
+                    tenant: try await tenant(tenantSlug, directory), email: email, name: name ?? email, password: password,
+                    roles: roles.split(separator: ",").map(String.init), team: team.flatMap(UUID.init(uuidString:)))
+                print("user \(id.lowercased)")
+                if given == nil { print("password \(password)") }
+            } catch let error as DatabaseError where error.code == .uniqueViolation {
+                throw usage("\(email) is a user of \(tenantSlug) already")
+            } catch let error as DatabaseError where error.code == .invalidValue {
+                throw usage(error.message)
+            }
+        }
+    }
+}
+
+struct Keys: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Creates and revokes API keys.", subcommands: [Create.self, Revoke.self])
+
+    struct Create: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Creates a key and shows it, once.")
+        @Argument(help: "The tenant's slug.") var tenantSlug: String
+        @Option(help: "What the key is for.") var name = "key"
+        @Option(help: "Roles, separated by commas.") var roles = "administrator"
+        @Option(help: "Days until it expires; never when left out.") var days: Int?
+
+        func run() async throws {
+            let session = try await OperatorSession()
+            defer { session.close() }
+            let directory = TenantDirectory(owner: session.owner)
+            let token = try await directory.createKey(
+                tenant: try await tenant(tenantSlug, directory), name: name,
+                roles: roles.split(separator: ",").map(String.init),
+                expiresAt: days.map { Date(timeIntervalSinceNow: Double($0) * 86_400) })
+            print(token.text)
+        }
+    }
+
+    struct Revoke: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Revokes a key at once.")
+        @Argument(help: "The key, or the id within it.") var key: String
+
+        func run() async throws {
+            let session = try await OperatorSession()
+            defer { session.close() }
+            let id = BearerToken(key)?.id ?? key
+            guard try await TenantDirectory(owner: session.owner).revokeKey(id) else { throw usage("there is no such key") }
+            print("revoked \(id)")
+        }
+    }
+}

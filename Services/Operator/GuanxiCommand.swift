@@ -1,0 +1,74 @@
+import ArgumentParser
+import Analytics
+import Contacts
+import Database
+import Foundation
+import Logging
+import Opportunities
+import Redis
+import ServiceKit
+import Tickets
+
+/// The operator's command.
+@main
+struct GuanxiCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "guanxi",
+        abstract: "Runs and looks after Guanxi.",
+        discussion: """
+            Settings come from the environment, as for the services: GUANXI_DATABASE_OWNER_URL, GUANXI_REDIS_URL and the
+            others that `guanxi doctor` names.
+            """,
+        subcommands: [
+            Migrate.self, Tenants.self, Users.self, Keys.self, Queues.self, Jobs.self, Doctor.self, Demo.self,
+        ])
+}
+
+/// The services there are.
+let services = [contactsService, opportunitiesService, ticketsService, analyticsService]
+
+/// What every subcommand needs, opened from the configuration and closed when it is done.
+struct OperatorSession: Sendable {
+    let configuration: ServiceConfiguration
+    let owner: Database
+    let redis: RedisClient
+    let logger: Logger
+
+    init() async throws {
+        configuration = try await ServiceConfiguration()
+        LoggingSystem.bootstrap { JSONLogHandler(label: $0, level: .warning) }
+        logger = Logger(label: "guanxi")
+        owner = Database(
+            settings: ConnectionSettings(
+                connection: try configuration.required("database.ownerUrl"), applicationName: "guanxi-operator",
+                statementTimeout: 0),
+            pipelined: 1, interactive: 4, logger: logger)
+        redis = try RedisClient(url: configuration.string("redis.url"), logger: logger)
+    }
+
+    func close() {
+        owner.close()
+        redis.close()
+    }
+}
+
+/// Rows as an aligned table for people.
+func printTable(_ header: [String], _ rows: [[String]]) {
+    let widths = header.indices.map { column in ([header] + rows).map { $0[column].count }.max() ?? 0 }
+    for row in [header] + rows {
+        let cells = row.enumerated().map { $1.padding(toLength: widths[$0], withPad: " ", startingAt: 0) }
+        var line = cells.joined(separator: "  ")
+        while line.last == " " { line.removeLast() }
+        print(line)
+    }
+}
+
+/// A value as JSON for programs.
+func printJSON(_ value: some Encodable) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    print(String(decoding: try encoder.encode(value), as: UTF8.self))
+}
+
+/// A mistake of whoever typed the command, told in one line.
+func usage(_ message: String) -> ValidationError { ValidationError(message) }

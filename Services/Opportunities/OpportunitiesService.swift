@@ -1,0 +1,19 @@
+import Contracts
+import Jobs
+import Records
+import ServiceKit
+
+/// Opportunities: from a lead to the money.
+package let opportunitiesService = ServiceDescription(
+    name: "opportunities",
+    types: [Lead.type, Pipeline.type, Stage.type, Opportunity.type, Order.type, Payment.type],
+    migrations: [M0002CreateOpportunities.migration],
+    endpoints: { store in
+        [LeadConversion(store: store).endpoint, StageHistoryEndpoint(store: store).endpoint]
+    },
+    jobs: { registry, store in
+        registry.handle(FinishConversionJob.self) { job, context in
+            try await LeadConversion(store: store).finish(job, context)
+        }
+    }
+)

@@ -1,0 +1,130 @@
+import Database
+import Foundation
+
+/// Work to be done later, once: a small value that says what, never how.
+///
+/// A job travels as JSON; keep it to ids and a few numbers. Its name is its contract: rename the type freely, the name
+/// never.
+public protocol Job: Codable, Sendable {
+    /// `service.verb-noun`, such as `analytics.rescore-customer`.
+    static var name: String { get }
+    /// The queue it waits in, `service.queue`; by default the `default` queue of the service its name begins with.
+    static var queue: String { get }
+    /// What holds for every job of this type unless an enqueue says otherwise.
+    static var options: JobOptions { get }
+}
+
+extension Job {
+    public static var queue: String { name.prefix { $0 != "." } + ".default" }
+    public static var options: JobOptions { JobOptions() }
+}
+
+/// Something that happened, told to whoever subscribed: each subscribing queue gets a job of this name.
+///
+/// Names are in the past tense, `domain.thing.happened`. An event is published in the transaction of the change that
+/// it tells of, so it is told exactly when that change commits.
+public protocol Event: Codable, Sendable {
+    static var name: String { get }
+    /// Puts events of one transaction together, so that an import of thousands tells its story in tens of jobs.
+    static func coalesced(_ events: [Self]) -> [Self]
+}
+
+extension Event {
+    public static func coalesced(_ events: [Self]) -> [Self] { events }
+}
+
+/// Where a job stands among its tenant's others.
+public enum JobPriority: UInt8, Sendable, Codable {
+    case high = 0
+    case normal = 1
+    case low = 2
+}
+
+/// What becomes of a job when Redis or a process dies.
+public enum JobDurability: Sendable {
+    /// Written in the transaction of its cause; its effects happen once, whatever dies.
+    case transactional
+    /// Lives in Redis alone: faster, and lost with it.
+    case ephemeral
+}
+
+/// How a job is to be run.
+public struct JobOptions: Sendable {
+    public var priority: JobPriority = .normal
+    /// How often it may fail before it is dead; a crash of its worker does not count.
+    public var maxAttempts = 25
+    /// Seconds after which a running job is cancelled, and so fails; 0 for never.
+    public var timeout = 300
+    /// Milliseconds that a run is expected to take: what its tenant is charged until the true time is known.
+    public var cost: Float = 5
+    public var durability: JobDurability = .transactional
+    /// Its state, progress and result can be read from `/v1/jobs/{id}`.
+    public var isTracked = false
+
+    public init() {}
+
+    /// The same options with changes, for a declaration in one line.
+    public func with(_ change: (inout JobOptions) -> Void) -> JobOptions {
+        var copy = self
+        change(&copy)
+        return copy
+    }
+}
+
+/// One job to be enqueued: a job's value with what this enqueue says of it.
+package struct PendingJob: Sendable {
+    package var id: UUID
+    package var name: String
+    package var queue: String
+    package var payload: [UInt8]
+    package var options: JobOptions
+    /// Not before this time; nil for at once.
+    package var runAt: Date?
+    package var traceparent: String?
+
+    /// A job with a fresh id, which is also the time of its enqueue.
+    package init(_ job: some Job, runAt: Date? = nil, traceparent: String? = nil) throws {
+        self.init(
+            name: type(of: job).name, queue: type(of: job).queue, payload: try JobCoding.encode(job),
+            options: type(of: job).options, runAt: runAt, traceparent: traceparent)
+    }
+
+    package init(
+        id: UUID = .v7(), name: String, queue: String, payload: [UInt8], options: JobOptions = JobOptions(),
+        runAt: Date? = nil, traceparent: String? = nil
+    ) {
+        self.id = id
+        self.name = name
+        self.queue = queue
+        self.payload = payload
+        self.options = options
+        self.runAt = runAt
+        self.traceparent = traceparent
+    }
+}
+
+/// How jobs and events become bytes.
+package enum JobCoding {
+    package static func encode(_ value: some Encodable) throws -> [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.dateEncodingStrategy = .custom { date, encoder in
+            var container = encoder.singleValueContainer()
+            try container.encode(Timestamp.rfc3339(date))
+        }
+        encoder.outputFormatting = .withoutEscapingSlashes
+        return Array(try encoder.encode(value))
+    }
+
+    package static func decode<Value: Decodable>(_ type: Value.Type, from payload: [UInt8]) throws -> Value {
+        let decoder = JSONDecoder()
+        decoder.dateDecodingStrategy = .custom { decoder in
+            let container = try decoder.singleValueContainer()
+            let text = try container.decode(String.self)
+            guard let date = Timestamp.parse(text) else {
+                throw DecodingError.dataCorruptedError(in: container, debugDescription: "not a time: \(text)")
+            }
+            return date
+        }
+        return try decoder.decode(type, from: Data(payload))
+    }
+}

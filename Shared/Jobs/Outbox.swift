@@ -1,0 +1,277 @@
+import Database
+import Foundation
+import Logging
+import Redis
+import ServiceLifecycle
+import Synchronization
+
+/// Where a service's jobs begin: rows written in the transaction of their cause, pushed to Redis after its commit.
+///
+/// Run it as a service beside whatever writes: it pushes, notes what was sent, and relays what a dead process left
+/// behind. Nothing is lost while no process runs it; it is only late.
+package final class Outbox: Service {
+    /// The schema that holds the outbox.
+    package let schema: String
+    package let subscriptions: Subscriptions
+    private let database: Database
+    private let redis: RedisClient
+    private let logger: Logger
+    private let pending = Mutex<[(queue: String, envelope: JobEnvelope, runAt: Date?)]>([])
+    private let sent = Mutex<[UUID]>([])
+    private let arrived = Signal()
+    private let insert: String
+    private let insertScheduled: String
+
+    package init(schema: String, database: Database, redis: RedisClient, logger: Logger) {
+        self.schema = schema
+        self.database = database
+        self.redis = redis
+        self.logger = logger
+        subscriptions = Subscriptions(database: database, logger: logger)
+        let columns = """
+            queue, name, payload, priority, max_attempts, timeout_seconds, cost, is_tracked, run_at, traceparent
+            """
+        let arrays = """
+            $3::text[], $4::text[], $5::text[], $6::smallint[], $7::int[], $8::int[], $9::real[], $10::boolean[],
+            $11::timestamptz[], $12::text[]
+            """
+        insert = """
+            insert into \(schema).outbox (tenant_id, id, \(columns))
+            select $1, * from unnest($2::uuid[], \(arrays))
+            """
+        insertScheduled = """
+            insert into \(schema).scheduled_job (tenant_id, id, \(columns), key)
+            select $1, * from unnest($2::uuid[], \(arrays), $13::text[])
+            on conflict (tenant_id, key) do update set run_at = excluded.run_at, payload = excluded.payload
+            """
+    }
+
+    // MARK: Enqueue
+
+    /// How far ahead a job may lie to go to Redis at once; what is due later waits in its own table.
+    package static let horizon: TimeInterval = 60
+
+    /// The statement that writes `jobs` with the change that causes them. Push them after the commit with `push`.
+    package func statements(for jobs: [PendingJob], tenant: TenantID) -> [Statement] {
+        if jobs.isEmpty { return [] }
+        let limit = Date(timeIntervalSinceNow: Self.horizon)
+        let far = jobs.filter { ($0.runAt ?? .distantPast) > limit }
+        let near = jobs.filter { ($0.runAt ?? .distantPast) <= limit }
+        var statements: [Statement] = []
+        if !near.isEmpty { statements.append(Statement(insert, parameters(near, tenant))) }
+        if !far.isEmpty {
+            let keys = Parameter.array(far.map(\.id.lowercased))
+            statements.append(Statement(insertScheduled, parameters(far, tenant) + [keys]))
+        }
+        return statements
+    }
+
+    /// Enqueues jobs in the caller's transaction: they run if and only if it commits.
+    package func enqueue(_ jobs: [PendingJob], in transaction: TenantTransaction) {
+        for statement in statements(for: jobs, tenant: transaction.tenant) { transaction.later(statement) }
+        let tenant = transaction.tenant
+        transaction.afterCommit { [self] in push(jobs, tenant: tenant) }
+    }
+
+    /// Enqueues `job` to run at `time`, known by `key`: enqueuing the same key again moves it.
+    ///
+    /// Once it is within a minute of its time it has left for Redis and can't be moved or withdrawn any more: the
+    /// handler must look whether it still applies.
+    package func schedule(_ job: PendingJob, key: String, at time: Date, in transaction: TenantTransaction) {
+        var job = job
+        job.runAt = time
+        transaction.later(Statement(insertScheduled, parameters([job], transaction.tenant) + [.array([key])]))
+    }
+
+    /// Withdraws scheduled jobs by key.
+    package func unschedule(keys: [String], in transaction: TenantTransaction) {
+        transaction.later(
+            Statement(
+                "delete from \(schema).scheduled_job where tenant_id = $1 and key = any($2::text[])",
+                [transaction.tenant.parameter, .array(keys)]))
+    }
+
+    /// The jobs that tell `event` to everyone who subscribed to it.
+    package func jobs(for event: some Event, traceparent: String? = nil) throws -> [PendingJob] {
+        let queues = subscriptions.queues(for: type(of: event).name)
+        if queues.isEmpty { return [] }
+        let payload = try JobCoding.encode(event)
+        return queues.map {
+            PendingJob(name: type(of: event).name, queue: $0, payload: payload, traceparent: traceparent)
+        }
+    }
+
+    /// Publishes `event` in the caller's transaction.
+    package func publish(
+        _ event: some Event, in transaction: TenantTransaction, traceparent: String? = nil
+    ) throws {
+        enqueue(try jobs(for: event, traceparent: traceparent), in: transaction)
+    }
+
+    /// Hands committed jobs to the pusher. Returns at once; what this process can't push, a relay will.
+    package func push(_ jobs: [PendingJob], tenant: TenantID) {
+        let limit = Date(timeIntervalSinceNow: Self.horizon)
+        let near = jobs.filter { ($0.runAt ?? .distantPast) <= limit }
+        if near.isEmpty { return }
+        pending.withLock { pending in
+            for job in near {
+                pending.append((job.queue, JobEnvelope(job, tenant: tenant, origin: schema), job.runAt))
+            }
+        }
+        arrived.raise()
+    }
+
+    /// Puts jobs that may be lost straight into Redis: no row, no inbox.
+    package func enqueueEphemeral(_ jobs: [PendingJob], tenant: TenantID) async throws {
+        for (queue, group) in Dictionary(grouping: jobs, by: \.queue) {
+            try await RedisQueue(name: queue, redis: redis).enqueue(
+                group.map { job in
+                    var envelope = JobEnvelope(job, tenant: tenant, origin: schema)
+                    envelope.isEphemeral = true
+                    return (envelope, job.runAt)
+                })
+        }
+    }
+
+    /// Tells Redis that a job, whose inbox row says so already, is cancelled. What Redis misses, the inbox refuses.
+    package func cancel(_ id: UUID, inServiceQueues queues: [String]) async {
+        for queue in queues {
+            if (try? await RedisQueue(name: queue, redis: redis).cancel(id)) == true { return }
+        }
+    }
+
+    private func parameters(_ jobs: [PendingJob], _ tenant: TenantID) -> [Parameter] {
+        [
+            tenant.parameter,
+            .array(jobs.map(\.id.lowercased)),
+            .array(jobs.map(\.queue)),
+            .array(jobs.map(\.name)),
+            .array(jobs.map { String(decoding: $0.payload, as: UTF8.self) }),
+            .array(jobs.map { String($0.options.priority.rawValue) }),
+            .array(jobs.map { String($0.options.maxAttempts) }),
+            .array(jobs.map { String($0.options.timeout) }),
+            .array(jobs.map { String($0.options.cost) }),
+            .array(jobs.map { $0.options.isTracked ? "t" : "f" }),
+            .array(jobs.map { $0.runAt.map(Timestamp.sqlText) }),
+            .array(jobs.map(\.traceparent)),
+        ]
+    }
+
+    // MARK: Service
+
+    /// Pushes, notes and relays until graceful shutdown; then pushes what is left.
+    package func run() async throws {
+        let relay = Relay(outbox: self, database: database, redis: redis, logger: logger)
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await self.subscriptions.run() }
+            group.addTask { await self.pushLoop() }
+            group.addTask { await self.repeating(every: .milliseconds(200)) { await self.noteSent() } }
+            group.addTask { await self.repeating(every: .seconds(1)) { await relay.tick() } }
+            group.addTask { await self.repeating(every: .seconds(3600)) { await self.ensurePartitions() } }
+            try? await gracefulShutdown()
+            group.cancelAll()
+        }
+        await pushPending()
+        await noteSent()
+    }
+
+    private func repeating(every interval: Duration, _ body: () async -> Void) async {
+        while !Task.isCancelled {
+            await body()
+            try? await Task.sleep(for: interval)
+        }
+    }
+
+    private func pushLoop() async {
+        while !Task.isCancelled {
+            await arrived.wait()
+            await pushPending()
+        }
+    }
+
+    private func pushPending() async {
+        let jobs = pending.withLock { pending in
+            defer { pending.removeAll(keepingCapacity: true) }
+            return pending
+        }
+        for (queue, group) in Dictionary(grouping: jobs, by: \.queue) {
+            do {
+                try await RedisQueue(name: queue, redis: redis).enqueue(group.map { ($0.envelope, $0.runAt) })
+                sent.withLock { $0.append(contentsOf: group.map(\.envelope.id)) }
+            } catch {
+                // Not tried again here: the relay finds whatever was not noted as sent.
+                logger.warning("jobs were not pushed", metadata: ["queue": "\(queue)", "error": "\(error)"])
+            }
+        }
+    }
+
+    private func noteSent() async {
+        let ids = sent.withLock { sent in
+            defer { sent.removeAll(keepingCapacity: true) }
+            return sent
+        }
+        await noteSent(ids)
+    }
+
+    func noteSent(_ ids: [UUID]) async {
+        if ids.isEmpty { return }
+        do {
+            _ = try await database.query(
+                tenant: nil,
+                Statement(
+                    "insert into \(schema).outbox_sent (id, job_ids) values ($1, $2::uuid[])",
+                    [.uuid(.v7()), .array(ids.map(\.lowercased))]))
+        } catch {
+            logger.warning("sent jobs were not noted", metadata: ["count": "\(ids.count)", "error": "\(error)"])
+        }
+    }
+
+    private func ensurePartitions() async {
+        do {
+            _ = try await database.query(tenant: nil, Statement("select \(schema).ensure_partitions()"))
+            let bound = UUID.v7LowerBound(at: Date(timeIntervalSinceNow: -2 * 86_400))
+            _ = try await database.query(
+                tenant: nil, Statement("delete from \(schema).outbox_sent where id < $1", [.uuid(bound)]))
+        } catch {
+            logger.error("partitions could not be prepared", metadata: ["error": "\(error)"])
+        }
+    }
+}
+
+/// Which queues hear of which events, as the platform's table says; refreshed when a service subscribes.
+package final class Subscriptions: Sendable {
+    private let database: Database
+    private let logger: Logger
+    private let table = Mutex<[String: [String]]>([:])
+
+    init(database: Database, logger: Logger) {
+        self.database = database
+        self.logger = logger
+    }
+
+    /// The queues that get a job for `event`.
+    package func queues(for event: String) -> [String] { table.withLock { $0[event] ?? [] } }
+
+    /// Reads the table now.
+    package func refresh() async throws {
+        let rows = try await database.query(
+            tenant: nil, Statement("select event, queue from platform.subscriptions()"), readOnly: true)
+        var fresh: [String: [String]] = [:]
+        for row in 0..<rows.count { fresh[rows.text(row, 0)!, default: []].append(rows.text(row, 1)!) }
+        table.withLock { $0 = fresh }
+    }
+
+    func run() async {
+        let signal = Signal()
+        let listener = database.listen(channels: ["guanxi_subscriptions"]) { _ in signal.raise() }
+        while !Task.isCancelled {
+            do { try await refresh() } catch {
+                logger.warning("subscriptions could not be read", metadata: ["error": "\(error)"])
+                try? await Task.sleep(for: .seconds(1))
+                continue
+            }
+            await signal.wait()
+        }
+        listener.close()
+    }
+}

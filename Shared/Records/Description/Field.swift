@@ -1,0 +1,95 @@
+/// A name for people in the languages of the product.
+package struct Label: Sendable {
+    package let en: String
+    package let zh: String
+
+    package init(_ en: String, _ zh: String) {
+        self.en = en
+        self.zh = zh
+    }
+}
+
+/// What a field holds, and so how it is checked, stored, filtered and shown.
+package indirect enum FieldKind: Sendable {
+    /// Text of at most `max` characters, without control characters; with `multiline` line breaks and tabs too.
+    case text(max: Int, multiline: Bool = false)
+    case integer(min: Int, max: Int)
+    case number(min: Double, max: Double)
+    case boolean
+    /// A day, `YYYY-MM-DD`.
+    case date
+    /// A moment, RFC 3339.
+    case timestamp
+    case choice([String])
+    /// The id of a record of another type of the same service, whose row must exist.
+    case reference(String)
+    /// The id of something that another service holds: kept, never checked here.
+    case foreignID
+    /// An address, lower-cased and checked for its syntax.
+    case email
+    /// A telephone number, brought to E.164 with the tenant's country.
+    case phone
+    /// Two letters of ISO 3166-1.
+    case country
+    /// Three letters of ISO 4217.
+    case currency
+    /// `{"amount": minor units, "currency": "EUR"}`, in two columns.
+    case money
+    /// A set of short texts.
+    case tags(max: Int)
+    /// Up to `max` objects of these fields.
+    case list([Field], max: Int)
+}
+
+/// One field of a record type.
+package struct Field: Sendable {
+    package let name: String
+    package let kind: FieldKind
+    package let label: Label
+    package var isRequired = false
+    /// Set by the service, never by a caller.
+    package var isReadOnly = false
+    /// May be given at creation, never changed afterwards.
+    package var isImmutable = false
+    package var isSortable = false
+    /// What stands where a creation says nothing, as JSON.
+    package var defaultValue: JSONValue?
+
+    package init(_ name: String, _ kind: FieldKind, _ label: Label) {
+        self.name = name
+        self.kind = kind
+        self.label = label
+    }
+
+    package func required() -> Field { with { $0.isRequired = true } }
+    package func readOnly() -> Field { with { $0.isReadOnly = true } }
+    package func immutable() -> Field { with { $0.isImmutable = true } }
+    package func sortable() -> Field { with { $0.isSortable = true } }
+    package func byDefault(_ value: JSONValue) -> Field { with { $0.defaultValue = value } }
+
+    private func with(_ change: (inout Field) -> Void) -> Field {
+        var copy = self
+        change(&copy)
+        return copy
+    }
+
+    /// The table's columns that hold the field.
+    package var columns: [String] {
+        if case .money = kind { ["\(name)_amount", "\(name)_currency"] } else { [name] }
+    }
+
+    /// The PostgreSQL type of each column.
+    package var columnTypes: [String] {
+        switch kind {
+        case .text, .choice, .email, .phone, .country, .currency: ["text"]
+        case .integer: ["bigint"]
+        case .number: ["double precision"]
+        case .boolean: ["boolean"]
+        case .date: ["date"]
+        case .timestamp: ["timestamptz"]
+        case .reference, .foreignID: ["uuid"]
+        case .money: ["bigint", "text"]
+        case .tags, .list: ["jsonb"]
+        }
+    }
+}

@@ -1,0 +1,101 @@
+import Database
+import Foundation
+import Jobs
+
+/// One record's content: each field's column texts, as PostgreSQL prints them.
+package struct Record: Sendable {
+    package let id: UUID
+    package var version: Int
+    package var createdAt: Date
+    package var updatedAt: Date
+    package var deletedAt: Date?
+    /// By field name.
+    package var values: [String: [String?]]
+
+    package func text(_ field: String) -> String? { values[field]?.first ?? nil }
+    package func int(_ field: String) -> Int? { text(field).flatMap { Int($0) } }
+    package func double(_ field: String) -> Double? { text(field).flatMap { Double($0) } }
+    package func uuid(_ field: String) -> UUID? { text(field).flatMap { UUID(uuidString: $0) } }
+    package func time(_ field: String) -> Date? { text(field).flatMap { Timestamp.parse($0) } }
+    package func bool(_ field: String) -> Bool { text(field) == "t" || text(field) == "true" }
+    package func json(_ field: String) -> JSONValue? { text(field).flatMap { try? JSONParser.parse($0.utf8) } }
+    /// Amount and currency of a money field.
+    package func money(_ field: String) -> (amount: Int, currency: String)? {
+        guard let columns = values[field], columns.count == 2, let amount = columns[0].flatMap({ Int($0) }),
+            let currency = columns[1]
+        else { return nil }
+        return (amount, currency)
+    }
+}
+
+/// A record on its way to the table: what was there, what shall be.
+package struct Draft: Sendable {
+    package let before: Record?
+    package var record: Record
+    package let defaults: TenantDefaults
+    /// Who asks; nil for jobs.
+    package let user: UUID?
+    package let now: Date
+
+    package var isCreation: Bool { before == nil }
+
+    /// True when the field's value is another than before.
+    package func changes(_ field: String) -> Bool { before?.values[field] != record.values[field] }
+
+    package subscript(field: String) -> String? {
+        get { record.text(field) }
+        set { record.values[field] = [newValue] }
+    }
+}
+
+/// A change that stands in the transaction and is about to commit.
+package struct Change: Sendable {
+    package enum Kind: String, Sendable { case create, update, delete, restore }
+    package let kind: Kind
+    package let before: Record?
+    package let after: Record
+    package let tenant: TenantID
+    package let defaults: TenantDefaults
+    package let user: UUID?
+    package let now: Date
+
+    /// True when the field's value is another than before.
+    package func changes(_ field: String) -> Bool { before?.values[field] != after.values[field] }
+}
+
+/// What else happens in the transaction of a change.
+package struct Effects: Sendable {
+    package var statements: [Statement] = []
+    package var events: [any Event] = []
+    package var jobs: [PendingJob] = []
+
+    package init(events: [any Event] = [], statements: [Statement] = [], jobs: [PendingJob] = []) {
+        self.events = events
+        self.statements = statements
+        self.jobs = jobs
+    }
+}
+
+/// A domain's own say in the changes of its records. All of it runs in the change's transaction or before it.
+package struct RecordRules: Sendable {
+    /// Completes and checks a draft without looking at the database. Throws `FieldError` or `Problem`.
+    package var prepare: @Sendable (inout Draft) throws -> Void
+    /// Looks at the database before the change. With it (or `after`) a creation takes more than one round trip.
+    package var check: (@Sendable (inout Draft, TenantTransaction) async throws -> Void)?
+    /// What follows from a change, without looking at the database.
+    package var effects: @Sendable (Change) throws -> Effects
+    /// What follows from a change and needs the database.
+    package var after: (@Sendable (Change, TenantTransaction, Outbox) async throws -> Void)?
+
+    package init(
+        prepare: @escaping @Sendable (inout Draft) throws -> Void = { _ in },
+        check: (@Sendable (inout Draft, TenantTransaction) async throws -> Void)? = nil,
+        effects: @escaping @Sendable (Change) throws -> Effects = { _ in Effects() },
+        after: (@Sendable (Change, TenantTransaction, Outbox) async throws -> Void)? = nil
+    ) {
+        self.prepare = prepare
+        self.check = check
+        self.effects = effects
+        self.after = after
+    }
+}

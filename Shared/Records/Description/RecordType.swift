@@ -1,0 +1,104 @@
+import Database
+import Tenancy
+
+/// One kind of record, described once: from this come validation, SQL, filters, import, history and the OpenAPI
+/// document. A domain adds rules and its own endpoints, and nothing else.
+package struct RecordType: Sendable {
+    /// What the common surface offers for the type.
+    package enum Operation: Sendable, CaseIterable {
+        case create, update, delete, `import`
+    }
+
+    /// `contact`: the name in permissions, history and filters, and the table's unless another is given.
+    package let name: String
+    /// `contacts`: the path below `/v1`.
+    package let plural: String
+    /// The PostgreSQL schema, which is the service's name.
+    package let schema: String
+    package let label: Label
+    package let fields: [Field]
+    package let operations: Set<Operation>
+    package var rules: RecordRules
+    /// The order of a list that names none: a field, descending with `-`.
+    package let defaultSort: String
+
+    /// Position of each field's first column in `columns`.
+    let columnOffsets: [String: Int]
+    private let fieldsByName: [String: Field]
+    /// Every column of the fields, in order.
+    package let columns: [String]
+    package let columnTypes: [String]
+    /// `contacts.contact`.
+    package let table: String
+    /// What every read selects: the system's columns, then the fields'.
+    package let selectList: String
+
+    package init(
+        _ name: String, plural: String, schema: String, table: String? = nil, label: Label, fields: [Field],
+        operations: Set<Operation> = Set(Operation.allCases), defaultSort: String = "-created_at",
+        rules: RecordRules = RecordRules()
+    ) {
+        self.name = name
+        self.plural = plural
+        self.schema = schema
+        self.label = label
+        self.fields = fields + Self.ownership.filter { owned in !fields.contains { $0.name == owned.name } }
+        self.operations = operations
+        self.defaultSort = defaultSort
+        self.rules = rules
+        var offsets: [String: Int] = [:]
+        var columns: [String] = []
+        for field in self.fields {
+            precondition(offsets[field.name] == nil, "\(name).\(field.name) stands twice")
+            offsets[field.name] = columns.count
+            columns += field.columns
+        }
+        columnOffsets = offsets
+        self.columns = columns
+        columnTypes = self.fields.flatMap(\.columnTypes)
+        fieldsByName = Dictionary(uniqueKeysWithValues: self.fields.map { ($0.name, $0) })
+        self.table = "\(schema).\(table ?? name)"
+        selectList = (Self.systemColumns + columns).joined(separator: ", ")
+    }
+
+    /// Columns that every record has, before its fields'.
+    package static let systemColumns = ["id", "version", "created_at", "updated_at", "deleted_at"]
+
+    /// Who the record belongs to: what the scopes `own` and `team` look at.
+    private static let ownership = [
+        Field("owner_id", .foreignID, Label("Owner", "负责人")),
+        Field("team_id", .foreignID, Label("Team", "团队")),
+    ]
+
+    /// Where a record came from: set by imports, unique together.
+    package static let origin = [
+        Field("source", .text(max: 60), Label("Source", "来源")),
+        Field("external_id", .text(max: 200), Label("External id", "外部编号")).sortable(),
+    ]
+
+    package func field(_ name: String) -> Field? { fieldsByName[name] }
+
+    /// The field whose columns a constraint's name ends in: `…_tenant_id_source_external_id_idx`.
+    ///
+    /// PostgreSQL withholds the detail of an error on tables with row security, so the name is all there is.
+    func field(ofConstraint name: String) -> Field? {
+        fields.filter { field in field.columns.contains { name.contains("_\($0)_") } }
+            .max { $0.name.utf8.count < $1.name.utf8.count }
+    }
+}
+
+/// All record types of a service, by name and by path.
+package struct Catalogue: Sendable {
+    package let types: [RecordType]
+    private let byName: [String: RecordType]
+    private let byPlural: [String: RecordType]
+
+    package init(_ types: [RecordType]) {
+        self.types = types
+        byName = Dictionary(uniqueKeysWithValues: types.map { ($0.name, $0) })
+        byPlural = Dictionary(uniqueKeysWithValues: types.map { ($0.plural, $0) })
+    }
+
+    package func type(named name: String) -> RecordType? { byName[name] }
+    package func type(plural: String) -> RecordType? { byPlural[plural] }
+}

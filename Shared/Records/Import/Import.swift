@@ -1,0 +1,157 @@
+import Database
+import Foundation
+import Jobs
+import Tenancy
+
+/// What a caller wants of an import.
+package struct ImportOptions: Sendable {
+    package enum Format: String, Sendable, CaseIterable { case csv, ndjson }
+    /// What happens to a row whose source and external id are there already.
+    package enum Duplicates: String, Sendable, CaseIterable {
+        case skip, update, create
+        /// Reported as an error of the row, for a person to decide.
+        case ask
+    }
+
+    package let type: RecordType
+    package let format: Format
+    package let mapping: [String: String]?
+    package let duplicates: Duplicates
+    package let source: String?
+    package let dryRun: Bool
+
+    /// Reads the `options` part. Throws 422 with every wrong member.
+    package init(_ value: JSONValue, catalogue: Catalogue) throws {
+        guard let members = value.object else { throw Problem.invalid("/options", "not_an_object", "An object belongs here.") }
+        var errors: [FieldError] = []
+        for name in members.keys.sorted()
+        where !["type", "format", "mapping", "duplicates", "source", "dry_run"].contains(name) {
+            errors.append(FieldError("/options/\(name)", "unknown_field", "There is no such option."))
+        }
+        let type = members["type"]?.text.flatMap { catalogue.type(named: $0) ?? catalogue.type(plural: $0) }
+        if type?.operations.contains(.import) != true {
+            let names = catalogue.types.filter { $0.operations.contains(.import) }.map(\.name)
+            errors.append(FieldError("/options/type", "not_a_choice", "One of: \(names.joined(separator: ", "))."))
+        }
+        func choice<Choice: RawRepresentable & CaseIterable>(_ name: String, _ fallback: Choice) -> Choice
+        where Choice.RawValue == String {
+            guard let given = members[name], given != .null else { return fallback }
+            if let choice = given.text.flatMap(Choice.init(rawValue:)) { return choice }
+            let names = Choice.allCases.map(\.rawValue).joined(separator: ", ")
+            errors.append(FieldError("/options/\(name)", "not_a_choice", "One of: \(names)."))
+            return fallback
+        }
+        format = choice("format", .csv)
+        duplicates = choice("duplicates", .skip)
+        dryRun = members["dry_run"]?.bool ?? false
+        source = members["source"]?.text
+        var mapping: [String: String]?
+        if let given = members["mapping"], given != .null {
+            let pairs = given.object?.compactMapValues(\.text)
+            if pairs == nil || pairs?.count != given.object?.count {
+                errors.append(FieldError("/options/mapping", "not_an_object", "An object of column to field belongs here."))
+            }
+            mapping = pairs
+        }
+        self.mapping = mapping
+        guard errors.isEmpty, let type else { throw Problem.invalid(errors) }
+        self.type = type
+        if let mapping { _ = try ImportMapping(mapping, type: type) }
+    }
+
+    var json: JSONValue {
+        [
+            "type": .string(type.name), "format": .string(format.rawValue), "duplicates": .string(duplicates.rawValue),
+            "dry_run": .bool(dryRun), "source": JSONValue(source),
+            "mapping": mapping.map { .object($0.mapValues { .string($0) }) } ?? .null,
+        ]
+    }
+}
+
+/// The job that reads an uploaded file into records.
+package struct RunImport: Codable, Sendable {
+    package let importID: UUID
+}
+
+/// Takes files in, piece by piece: the file is never held in memory, and every worker can reach it.
+package struct ImportUpload: Sendable {
+    /// The size of a stored piece; every piece but the last has it, so that any offset can be found.
+    package static let chunkSize = 256 * 1024
+
+    private let store: RecordStore
+    private let context: WriteContext
+    private let id = UUID.v7()
+    private var buffer: [UInt8] = []
+    private var chunks = 0
+    private var bytes = 0
+
+    package init(store: RecordStore, context: WriteContext) {
+        self.store = store
+        self.context = context
+    }
+
+    /// Adds bytes of the file. Throws 422 when it is certainly no text.
+    package mutating func add(_ piece: some Sequence<UInt8>) async throws {
+        buffer.append(contentsOf: piece)
+        if chunks == 0 && buffer.count >= 4 { try Self.checkText(buffer.prefix(4096)) }
+        while buffer.count >= Self.chunkSize {
+            try await write(Array(buffer.prefix(Self.chunkSize)))
+            buffer.removeFirst(Self.chunkSize)
+        }
+    }
+
+    /// Ends the file and starts the import: its row and its job are written together. Gives the job's id.
+    package mutating func finish(_ options: ImportOptions) async throws -> UUID {
+        try Self.checkText(buffer.prefix(4096))
+        if !buffer.isEmpty { try await write(buffer) }
+        guard bytes > 0 else { throw Problem.invalid("/file", "empty_file", "The file is empty.") }
+        _ = try context.scope(of: .import, on: options.type)
+        let schema = store.outbox.schema
+        var job = PendingJob(
+            name: "\(schema).run-import", queue: "\(schema).import",
+            payload: try JobCoding.encode(RunImport(importID: id)), traceparent: context.traceparent)
+        job.options.isTracked = true
+        job.options.timeout = 0
+        job.options.cost = 1000
+        let statements = [
+            Statement(
+                """
+                insert into \(schema).import (tenant_id, id, job_id, record_type, format, options, bytes, chunks, actor,
+                    change_set)
+                values ($1, $2, $3, $4, $5, $6::jsonb, $7, $8, $9, $10)
+                """,
+                [
+                    context.tenant.parameter, .uuid(id), .uuid(job.id), .text(options.type.name),
+                    .text(options.format.rawValue), .text(options.json.encoded), .int(bytes), .int(chunks),
+                    .text(context.actor), .uuid(context.changeSet),
+                ]),
+            Statement(
+                """
+                insert into \(schema).job_status (tenant_id, id, name, total, note) values ($1, $2, $3, $4, 'bytes')
+                """, [context.tenant.parameter, .uuid(job.id), .text(job.name), .int(bytes)]),
+        ]
+        _ = try await store.database.batch(
+            tenant: context.tenant, statements + store.outbox.statements(for: [job], tenant: context.tenant))
+        store.outbox.push([job], tenant: context.tenant)
+        return job.id
+    }
+
+    private mutating func write(_ piece: [UInt8]) async throws {
+        _ = try await store.database.query(
+            tenant: context.tenant,
+            Statement(
+                "insert into \(store.outbox.schema).import_chunk (tenant_id, import_id, number, bytes) values ($1, $2, $3, $4)",
+                [context.tenant.parameter, .uuid(id), .int(chunks), .bytes(piece)]))
+        chunks += 1
+        bytes += piece.count
+    }
+
+    private static func checkText(_ start: some Collection<UInt8>) throws {
+        if start.starts(with: [0xff, 0xfe]) || start.starts(with: [0xfe, 0xff]) {
+            throw Problem.invalid("/file", "wrong_encoding", "The file is UTF-16; save it as UTF-8.")
+        }
+        if start.contains(0) {
+            throw Problem.invalid("/file", "not_text", "The file is no text: a table as CSV or NDJSON belongs here.")
+        }
+    }
+}

@@ -1,0 +1,164 @@
+import Foundation
+
+/// Which column goes to which field: `emails.work` puts a value of kind `work` into the list `emails`.
+package struct ImportMapping: Sendable {
+    /// Where one column's text goes.
+    enum Target: Sendable {
+        case field(Field)
+        /// A list field whose entries have `value` and `kind`.
+        case entry(list: Field, kind: String)
+        /// One member of the list's first entry: `addresses.city`.
+        case member(list: Field, member: Field)
+    }
+
+    let targets: [(column: String, target: Target)]
+
+    /// The mapping a caller gave. Throws 422 with every path that leads nowhere.
+    package init(_ mapping: [String: String], type: RecordType) throws {
+        var errors: [FieldError] = []
+        var targets: [(String, Target)] = []
+        for (column, path) in mapping.sorted(by: { $0.key < $1.key }) {
+            if let target = Self.target(path, type: type) {
+                targets.append((column, target))
+            } else {
+                errors.append(
+                    FieldError("/mapping/\(column)", "unknown_field", "\(path) is no field that can be imported."))
+            }
+        }
+        if !errors.isEmpty { throw Problem.invalid(errors) }
+        self.targets = targets
+    }
+
+    /// A mapping guessed from the header: a column named like a field, in either language or a usual other name.
+    package init(guessing header: [String], type: RecordType) {
+        targets = header.compactMap { column in
+            let plain = column.lowercased().replacingOccurrences(of: " ", with: "_").replacingOccurrences(of: "-", with: "_")
+            let path = Self.usualNames[plain] ?? plain
+            if let target = Self.target(path, type: type) { return (column, target) }
+            let byLabel = type.fields.first { $0.label.zh == column || $0.label.en.lowercased() == column.lowercased() }
+            return byLabel.flatMap { Self.target($0.name, type: type) }.map { (column, $0) }
+        }
+    }
+
+    /// The mapping as paths, for the job's result.
+    package var paths: [String: String] {
+        Dictionary(
+            targets.map { column, target in
+                switch target {
+                case .field(let field): (column, field.name)
+                case .entry(let list, let kind): (column, "\(list.name).\(kind)")
+                case .member(let list, let member): (column, "\(list.name).\(member.name)")
+                }
+            }, uniquingKeysWith: { $1 })
+    }
+
+    private static func target(_ path: String, type: RecordType) -> Target? {
+        let parts = path.split(separator: ".", maxSplits: 1).map(String.init)
+        guard let head = parts.first, let field = type.field(head), !field.isReadOnly else { return nil }
+        guard case .list(let inner, _) = field.kind else { return parts.count == 1 ? .field(field) : nil }
+        if parts.count == 1 {
+            return inner.contains { $0.name == "value" } ? .entry(list: field, kind: "other") : nil
+        }
+        if let member = inner.first(where: { $0.name == parts[1] }) { return .member(list: field, member: member) }
+        guard let kind = inner.first(where: { $0.name == "kind" }), case .choice(let choices) = kind.kind,
+            choices.contains(parts[1])
+        else { return nil }
+        return .entry(list: field, kind: parts[1])
+    }
+
+    private static let usualNames: [String: String] = [
+        "first_name": "given_name", "firstname": "given_name", "last_name": "family_name", "lastname": "family_name",
+        "surname": "family_name", "email": "emails.work", "e_mail": "emails.work", "mail": "emails.work",
+        "phone": "phones.work", "mobile": "phones.mobile", "telephone": "phones.work", "rec_id": "external_id",
+        "id": "external_id", "date_of_birth": "birth_date", "dob": "birth_date", "birthday": "birth_date",
+        "company": "name", "title": "job_title", "street": "addresses.street", "address": "addresses.street",
+        "city": "addresses.city", "suburb": "addresses.city", "postcode": "addresses.postal_code",
+        "zip": "addresses.postal_code", "postal_code": "addresses.postal_code", "state": "addresses.region",
+        "country": "addresses.country",
+    ]
+
+    /// One row as a record's JSON. Texts become numbers, booleans and days where the field wants them.
+    func record(header: [String: Int], fields: [String], constants: [String: JSONValue]) throws -> JSONValue {
+        var members = constants
+        var errors: [FieldError] = []
+        for (column, target) in targets {
+            guard let index = header[column], index < fields.count else { continue }
+            let text = fields[index].trimmingCharacters(in: .whitespacesAndNewlines)
+            if text.isEmpty { continue }
+            switch target {
+            case .field(let field):
+                guard let value = Self.value(text, field) else {
+                    errors.append(FieldError(column, "not_readable", "\(text.prefix(60)) is not a value of \(field.name)."))
+                    continue
+                }
+                members[field.name] = value
+            case .entry(let list, let kind):
+                var entries = members[list.name]?.array ?? []
+                entries.append(["value": .string(text), "kind": .string(kind), "primary": .bool(entries.isEmpty)])
+                members[list.name] = .array(entries)
+            case .member(let list, let member):
+                var entry = members[list.name]?.array?.first?.object ?? [:]
+                guard let value = Self.value(text, member) else {
+                    errors.append(FieldError(column, "not_readable", "\(text.prefix(60)) is not a value of \(member.name)."))
+                    continue
+                }
+                // Two columns of one member (two address lines, say) stand one after the other.
+                if let earlier = entry[member.name]?.text, let text = value.text {
+                    entry[member.name] = .string("\(earlier), \(text)")
+                } else {
+                    entry[member.name] = value
+                }
+                members[list.name] = [.object(entry)]
+            }
+        }
+        if !errors.isEmpty { throw Problem.invalid(errors) }
+        return .object(members)
+    }
+
+    /// Which column a field error of a record belongs to.
+    func column(of pointer: String) -> String? {
+        let parts = pointer.split(separator: "/").map(String.init)
+        guard let head = parts.first else { return nil }
+        var candidates: [String] = []
+        for (column, target) in targets {
+            switch target {
+            case .field(let field) where field.name == head: return column
+            case .entry(let list, _) where list.name == head: candidates.append(column)
+            case .member(let list, let member) where list.name == head:
+                if parts.last == member.name { return column }
+            default: break
+            }
+        }
+        if let index = parts.dropFirst().first.flatMap({ Int($0) }), index < candidates.count { return candidates[index] }
+        return candidates.first
+    }
+
+    private static func value(_ text: String, _ field: Field) -> JSONValue? {
+        switch field.kind {
+        case .integer, .number:
+            guard let value = try? JSONParser.parse(text.utf8), case .number = value else { return nil }
+            return value
+        case .boolean:
+            switch text.lowercased() {
+            case "true", "yes", "1", "y", "t", "是": return true
+            case "false", "no", "0", "n", "f", "否": return false
+            default: return nil
+            }
+        case .date:
+            // Eight digits are a day too: many exports write them so.
+            if text.utf8.count == 8, text.utf8.allSatisfy({ (48...57).contains($0) }) {
+                return .string("\(text.prefix(4))-\(text.dropFirst(4).prefix(2))-\(text.suffix(2))")
+            }
+            return .string(text)
+        case .tags:
+            return .array(text.split(separator: ";").map { .string($0.trimmingCharacters(in: .whitespaces)) })
+        case .money:
+            let parts = text.split(separator: " ")
+            guard let amount = parts.first.flatMap({ Int($0) }) else { return nil }
+            return parts.count > 1
+                ? ["amount": JSONValue(amount), "currency": .string(String(parts[1]))] : ["amount": JSONValue(amount)]
+        default:
+            return .string(text)
+        }
+    }
+}

@@ -1,0 +1,107 @@
+import Database
+import Foundation
+
+/// The SQL of changes to records of one type: columns from the description, values as parameters.
+struct RecordStatements {
+    let type: RecordType
+
+    func insert(_ records: [Record], tenant: TenantID) -> Statement {
+        if records.count == 1 { return insertOne(records[0], tenant: tenant) }
+        let types = ["uuid", "bigint", "timestamptz", "timestamptz"] + type.columnTypes
+        // Arrays travel as text and are cast in the select: an array of jsonb has no simple literal.
+        let arrays = types.indices.map { "$\($0 + 2)::text[]" }.joined(separator: ", ")
+        let names = types.indices.map { "c\($0)" }
+        let casts = zip(names, types).map { "\($0)::\($1)" }.joined(separator: ", ")
+        var parameters: [Parameter] = [tenant.parameter]
+        parameters.append(.array(records.map(\.id.lowercased)))
+        parameters.append(.array(records.map { String($0.version) }))
+        parameters.append(.array(records.map { Timestamp.sqlText($0.createdAt) }))
+        parameters.append(.array(records.map { Timestamp.sqlText($0.updatedAt) }))
+        let columns = records.map { columnTexts($0) }
+        for index in type.columns.indices { parameters.append(.array(columns.map { $0[index] })) }
+        return Statement(
+            """
+            insert into \(type.table) (tenant_id, id, version, created_at, updated_at, \(type.columns.joined(separator: ", ")))
+            select $1, \(casts) from unnest(\(arrays)) as t (\(names.joined(separator: ", ")))
+            """, parameters)
+    }
+
+    private func insertOne(_ record: Record, tenant: TenantID) -> Statement {
+        let places = type.columnTypes.enumerated().map { "$\($0.offset + 6)::\($0.element)" }.joined(separator: ", ")
+        var parameters: [Parameter] = [
+            tenant.parameter, .uuid(record.id), .int(record.version), .time(record.createdAt), .time(record.updatedAt),
+        ]
+        parameters += columnTexts(record).map(Parameter.optional)
+        return Statement(
+            """
+            insert into \(type.table) (tenant_id, id, version, created_at, updated_at, \(type.columns.joined(separator: ", ")))
+            values ($1, $2, $3, $4, $5, \(places))
+            """, parameters)
+    }
+
+    private func columnTexts(_ record: Record) -> [String?] {
+        type.fields.flatMap { field in
+            record.values[field.name] ?? field.columns.map { _ in nil }
+        }
+    }
+
+    /// Writes the changed fields; expects `version - 1` in the table, whose row the transaction holds locked.
+    func update(_ record: Record, changed: [Field], tenant: TenantID) -> Statement {
+        var parameters: [Parameter] = [
+            tenant.parameter, .uuid(record.id), .int(record.version), .time(record.updatedAt),
+            record.deletedAt.map(Parameter.time) ?? .null,
+        ]
+        var assignments: [String] = []
+        for field in changed {
+            let columns = record.values[field.name] ?? []
+            for (index, column) in field.columns.enumerated() {
+                parameters.append(.optional(index < columns.count ? columns[index] : nil))
+                assignments.append("\(column) = $\(parameters.count)::\(field.columnTypes[index])")
+            }
+        }
+        let list = assignments.map { ", \($0)" }.joined()
+        return Statement(
+            """
+            update \(type.table) set version = $3, updated_at = $4, deleted_at = $5\(list)
+            where tenant_id = $1 and id = $2
+            """, parameters)
+    }
+
+    /// The history's rows of changes, in one statement.
+    func history(_ changes: [Change], context: WriteContext) -> Statement {
+        let texts = changes.map { difference($0) }
+        return Statement(
+            """
+            insert into \(type.schema).history (tenant_id, record_type, record_id, version, at, actor, request_id,
+                change_set, operation, changes)
+            select $1, $2, id::uuid, version::bigint, $3, $4, $5, $6, operation, changes::jsonb
+            from unnest($7::text[], $8::text[], $9::text[], $10::text[]) as t (id, version, operation, changes)
+            """,
+            [
+                context.tenant.parameter, .text(type.name), .time(changes[0].now), .text(context.actor),
+                .text(context.requestID), .uuid(context.changeSet),
+                .array(changes.map(\.after.id.lowercased)), .array(changes.map { String($0.after.version) }),
+                .array(changes.map(\.kind.rawValue)), .array(texts),
+            ])
+    }
+
+    /// `{"field": {"from": …, "to": …}}` of every field that changed; for a creation of every field that is set.
+    func difference(_ change: Change) -> String {
+        var out: [UInt8] = [UInt8(ascii: "{")]
+        for field in type.fields {
+            let old = change.before?.values[field.name]
+            let new = change.after.values[field.name]
+            let isSame = change.before == nil ? new?.allSatisfy { $0 == nil } ?? true : old == new
+            if isSame { continue }
+            if out.count > 1 { out.append(UInt8(ascii: ",")) }
+            JSONText.append(field.name.utf8, to: &out)
+            out.append(contentsOf: #":{"from":"#.utf8)
+            RecordJSON.value(of: field, columns: old ?? [nil]).write(to: &out)
+            out.append(contentsOf: #","to":"#.utf8)
+            RecordJSON.value(of: field, columns: new ?? [nil]).write(to: &out)
+            out.append(UInt8(ascii: "}"))
+        }
+        out.append(UInt8(ascii: "}"))
+        return String(decoding: out, as: UTF8.self)
+    }
+}

@@ -1,0 +1,421 @@
+import Database
+import Foundation
+import Jobs
+import Tenancy
+
+extension RecordStore {
+    // MARK: Over HTTP
+
+    /// Creates a record from `body`, or with `dryRun` says what would be created and rolls back.
+    package func create(
+        _ type: RecordType, _ body: JSONValue, dryRun: Bool = false, _ context: WriteContext
+    ) async throws -> WriteResult {
+        guard type.operations.contains(.create) else { throw Problem(405, "not_allowed", "These records are not created here.") }
+        _ = try context.scope(of: .create, on: type)
+        let draft = try self.draft(type, creating: body, context)
+        return try await mapping(type, context) {
+            if type.rules.check == nil && type.rules.after == nil && !dryRun {
+                return try await createAtOnce(type, draft, context)
+            }
+            return try await inTransaction(context, dryRun: dryRun) { transaction in
+                let record = try await insert(type, draft, context, in: transaction)
+                return WriteResult(status: 201, id: record.id, version: record.version, body: record.json(type))
+            }
+        }
+    }
+
+    /// Everything is known beforehand: one round trip, one implicit transaction.
+    private func createAtOnce(
+        _ type: RecordType, _ draft: Draft, _ context: WriteContext
+    ) async throws -> WriteResult {
+        let change = self.change(.create, draft, context)
+        let effects = try type.rules.effects(change)
+        let jobs = try self.jobs(of: effects, context)
+        let result = WriteResult(status: 201, id: draft.record.id, version: 1, body: draft.record.json(type))
+        var statements = context.idempotency.map { [remember(result, $0, context)] } ?? []
+        let writer = RecordStatements(type: type)
+        statements += [
+            writer.insert([draft.record], tenant: context.tenant), writer.history([change], context: context),
+        ]
+        statements += effects.statements + outbox.statements(for: jobs, tenant: context.tenant)
+        _ = try await database.batch(tenant: context.tenant, statements)
+        outbox.push(jobs, tenant: context.tenant)
+        return result
+    }
+
+    /// Merges `patch` (RFC 7396) into a record.
+    ///
+    /// A stale `precondition` is 412 with the conflicting fields. With `merging`, changes to other fields than those
+    /// that changed meanwhile go through.
+    package func update(
+        _ type: RecordType, _ id: UUID, _ patch: JSONValue, precondition: Precondition, merging: Bool = false,
+        dryRun: Bool = false, _ context: WriteContext
+    ) async throws -> WriteResult {
+        guard type.operations.contains(.update) else { throw Problem(405, "not_allowed", "These records are not changed.") }
+        let scope = try context.scope(of: .update, on: type)
+        guard let members = patch.object else { throw Problem.invalid("", "not_an_object", "A patch is an object.") }
+        return try await mapping(type, context) {
+            try await inTransaction(context, dryRun: dryRun) { transaction in
+                let before = try await found(type, id, scope, context, in: transaction)
+                if case .version(let version) = precondition, version != before.version {
+                    try await refuseStale(
+                        type, before, base: version, submitted: members, merging: merging, in: transaction)
+                }
+                var draft = Draft(
+                    before: before, record: before, defaults: context.defaults, user: context.user, now: Date())
+                try apply(members, to: &draft, type)
+                let after = try await update(type, draft, context, in: transaction)
+                return WriteResult(status: 200, id: id, version: after.version, body: after.json(type))
+            }
+        }
+    }
+
+    /// Deletes a record softly: it can be restored for thirty days, and no longer counts for uniqueness.
+    package func delete(
+        _ type: RecordType, _ id: UUID, precondition: Precondition, dryRun: Bool = false, _ context: WriteContext
+    ) async throws -> WriteResult {
+        guard type.operations.contains(.delete) else { throw Problem(405, "not_allowed", "These records are not deleted.") }
+        let scope = try context.scope(of: .delete, on: type)
+        return try await mapping(type, context) {
+            try await inTransaction(context, dryRun: dryRun) { transaction in
+                let before = try await found(type, id, scope, context, in: transaction)
+                if case .version(let version) = precondition, version != before.version {
+                    try await refuseStale(type, before, base: version, submitted: [:], merging: false, in: transaction)
+                }
+                _ = try await mark(type, before, deletedAt: Date(), .delete, context, in: transaction)
+                return WriteResult(status: 204, id: id, version: nil, body: [])
+            }
+        }
+    }
+
+    /// Brings a deleted record back within thirty days.
+    package func restore(_ type: RecordType, _ id: UUID, _ context: WriteContext) async throws -> WriteResult {
+        let scope = try context.scope(of: .delete, on: type)
+        return try await mapping(type, context) {
+            try await inTransaction(context, dryRun: false) { transaction in
+                var builder = SQLBuilder([context.tenant.parameter, .uuid(id)])
+                let condition = context.condition(scope, &builder)
+                guard
+                    let before = try await lock(
+                        type, id, scope: condition, builder: builder, includingDeleted: true, in: transaction),
+                    let deleted = before.deletedAt
+                else { throw Problem.notFound("deleted \(type.name)") }
+                guard deleted > Date(timeIntervalSinceNow: -30 * 86_400) else {
+                    throw Problem(409, "too_late", "Records can be restored for thirty days.")
+                }
+                let after = try await mark(type, before, deletedAt: nil, .restore, context, in: transaction)
+                return WriteResult(status: 200, id: id, version: after.version, body: after.json(type))
+            }
+        }
+    }
+
+    // MARK: Within a transaction
+
+    /// A draft of a new record from its JSON. Throws every wrong field at once.
+    package func draft(_ type: RecordType, creating body: JSONValue, _ context: WriteContext) throws -> Draft {
+        guard let members = body.object else { throw Problem.invalid("", "not_an_object", "A record is an object.") }
+        let now = Date()
+        let record = Record(id: .v7(at: now), version: 1, createdAt: now, updatedAt: now, deletedAt: nil, values: [:])
+        var draft = Draft(before: nil, record: record, defaults: context.defaults, user: context.user, now: now)
+        for field in type.fields {
+            draft.record.values[field.name] = field.columns.map { _ in nil }
+            if let value = field.defaultValue, members[field.name] == nil {
+                draft.record.values[field.name] = try FieldReader(defaults: context.defaults)
+                    .read(value, as: field, at: "/\(field.name)")
+            }
+        }
+        try apply(members, to: &draft, type)
+        return draft
+    }
+
+    /// Merges `members` into the draft, then lets the type's rules complete it.
+    package func apply(_ members: [String: JSONValue], to draft: inout Draft, _ type: RecordType) throws {
+        let reader = FieldReader(defaults: draft.defaults)
+        var errors: [FieldError] = []
+        for (name, value) in members.sorted(by: { $0.key < $1.key }) {
+            guard let field = type.field(name) else {
+                errors.append(FieldError("/\(name)", "unknown_field", "There is no such field."))
+                continue
+            }
+            if field.isReadOnly {
+                errors.append(FieldError("/\(name)", "read_only", "\(field.label.en) is set by the service."))
+                continue
+            }
+            do throws(FieldError) {
+                let columns = try reader.read(value, as: field, at: "/\(name)")
+                if field.isImmutable && !draft.isCreation && draft.before?.values[name] != columns {
+                    throw FieldError("/\(name)", "immutable", "\(field.label.en) can't be changed any more.")
+                }
+                draft.record.values[name] = columns
+            } catch {
+                errors.append(error)
+            }
+        }
+        if draft.isCreation, draft["owner_id"] == nil, let user = draft.user { draft["owner_id"] = user.lowercased }
+        if errors.isEmpty {
+            do { try type.rules.prepare(&draft) } catch let error as FieldError { errors.append(error) }
+        }
+        for field in type.fields where field.isRequired && !field.isReadOnly && draft[field.name] == nil {
+            if !errors.contains(where: { $0.pointer == "/\(field.name)" }) {
+                errors.append(FieldError("/\(field.name)", "required", "\(field.label.en) is required."))
+            }
+        }
+        if !errors.isEmpty { throw Problem.invalid(errors) }
+    }
+
+    /// Inserts a prepared draft with its history, effects and jobs.
+    @discardableResult
+    package func insert(
+        _ type: RecordType, _ draft: Draft, _ context: WriteContext, in transaction: TenantTransaction
+    ) async throws -> Record {
+        var draft = draft
+        try await type.rules.check?(&draft, transaction)
+        transaction.later(RecordStatements(type: type).insert([draft.record], tenant: context.tenant))
+        try await follow(change(.create, draft, context), type, context, in: transaction)
+        return draft.record
+    }
+
+    /// Creates a record from JSON within a transaction: for rules and jobs.
+    @discardableResult
+    package func create(
+        _ type: RecordType, _ body: JSONValue, _ context: WriteContext, in transaction: TenantTransaction
+    ) async throws -> Record {
+        try await insert(type, try draft(type, creating: body, context), context, in: transaction)
+    }
+
+    /// Changes fields of a record whose row the transaction holds: for rules and jobs. Read-only fields may be set,
+    /// by their column texts in `setting`.
+    @discardableResult
+    package func change(
+        _ type: RecordType, _ before: Record, setting values: [String: [String?]], _ context: WriteContext,
+        in transaction: TenantTransaction
+    ) async throws -> Record {
+        var draft = Draft(before: before, record: before, defaults: context.defaults, user: context.user, now: Date())
+        draft.record.values.merge(values) { $1 }
+        return try await update(type, draft, context, in: transaction)
+    }
+
+    private func update(
+        _ type: RecordType, _ draft: Draft, _ context: WriteContext, in transaction: TenantTransaction
+    ) async throws -> Record {
+        var draft = draft
+        try await type.rules.check?(&draft, transaction)
+        let changed = type.fields.filter { draft.changes($0.name) }
+        // A patch that changes nothing leaves no trace: no version, no history, no event.
+        if changed.isEmpty { return draft.record }
+        draft.record.version += 1
+        draft.record.updatedAt = draft.now
+        transaction.later(
+            RecordStatements(type: type).update(draft.record, changed: changed, tenant: context.tenant))
+        try await follow(change(.update, draft, context), type, context, in: transaction)
+        return draft.record
+    }
+
+    private func mark(
+        _ type: RecordType, _ before: Record, deletedAt: Date?, _ kind: Change.Kind, _ context: WriteContext,
+        in transaction: TenantTransaction
+    ) async throws -> Record {
+        var draft = Draft(before: before, record: before, defaults: context.defaults, user: context.user, now: Date())
+        draft.record.deletedAt = deletedAt
+        draft.record.version += 1
+        draft.record.updatedAt = draft.now
+        transaction.later(RecordStatements(type: type).update(draft.record, changed: [], tenant: context.tenant))
+        try await follow(change(kind, draft, context), type, context, in: transaction)
+        return draft.record
+    }
+
+    private func follow(
+        _ change: Change, _ type: RecordType, _ context: WriteContext, in transaction: TenantTransaction
+    ) async throws {
+        transaction.later(RecordStatements(type: type).history([change], context: context))
+        let effects = try type.rules.effects(change)
+        for statement in effects.statements { transaction.later(statement) }
+        outbox.enqueue(try jobs(of: effects, context), in: transaction)
+        try await type.rules.after?(change, transaction, outbox)
+    }
+
+    func change(_ kind: Change.Kind, _ draft: Draft, _ context: WriteContext) -> Change {
+        Change(
+            kind: kind, before: draft.before, after: draft.record, tenant: context.tenant, defaults: draft.defaults,
+            user: context.user, now: draft.now)
+    }
+
+    func jobs(of effects: Effects, _ context: WriteContext) throws -> [PendingJob] {
+        var jobs = effects.jobs
+        for event in Self.coalesced(effects.events) { jobs += try outbox.jobs(for: event, traceparent: context.traceparent) }
+        return jobs
+    }
+
+    /// Events of one kind put together as their type says; the kinds keep the order of their first.
+    private static func coalesced(_ events: [any Event]) -> [any Event] {
+        if events.count < 2 { return events }
+        var names: [String] = []
+        var groups: [String: [any Event]] = [:]
+        for event in events {
+            let name = type(of: event).name
+            if groups[name] == nil { names.append(name) }
+            groups[name, default: []].append(event)
+        }
+        func merge<E: Event>(_ first: E, _ all: [any Event]) -> [any Event] {
+            E.coalesced(all.compactMap { $0 as? E })
+        }
+        return names.flatMap { merge(groups[$0]![0], groups[$0]!) }
+    }
+
+    private func found(
+        _ type: RecordType, _ id: UUID, _ scope: Scope, _ context: WriteContext, in transaction: TenantTransaction
+    ) async throws -> Record {
+        var builder = SQLBuilder([context.tenant.parameter, .uuid(id)])
+        let condition = context.condition(scope, &builder)
+        if let record = try await lock(type, id, scope: condition, builder: builder, in: transaction) { return record }
+        // Whoever may read it is told that changing it is not theirs; to everybody else it does not exist.
+        _ = try await get(type, id, context)
+        throw Problem(403, "forbidden", "This \(type.name) belongs to somebody else.")
+    }
+
+    // MARK: Conflicts
+
+    private func refuseStale(
+        _ type: RecordType, _ current: Record, base: Int, submitted: [String: JSONValue], merging: Bool,
+        in transaction: TenantTransaction
+    ) async throws {
+        let rows = try await transaction.query(
+            """
+            select changes::text from \(type.schema).history
+            where tenant_id = $1 and record_type = $2 and record_id = $3 and version > $4 order by version
+            """, [transaction.tenant.parameter, .text(type.name), .uuid(current.id), .int(base)])
+        // What a field was at the base version is what its first later change came from.
+        var baseValues: [String: JSONValue] = [:]
+        for row in 0..<rows.count {
+            guard let changes = rows.text(row, 0).flatMap({ try? JSONParser.parse($0.utf8) })?.object else { continue }
+            for (name, change) in changes where baseValues[name] == nil { baseValues[name] = change["from"] ?? .null }
+        }
+        var conflicts: [JSONValue] = []
+        for field in type.fields {
+            guard let was = baseValues[field.name] else { continue }
+            // A deletion submits nothing and conflicts with every change.
+            guard submitted.isEmpty || submitted[field.name] != nil else { continue }
+            conflicts.append([
+                "field": .string(field.name), "base": was,
+                "current": RecordJSON.value(of: field, columns: current.values[field.name] ?? [nil]),
+                "submitted": submitted[field.name] ?? .null,
+            ])
+        }
+        if merging && conflicts.isEmpty && base < current.version { return }
+        throw Problem(
+            412, "stale", "The \(type.name) has changed since version \(base).",
+            extra: ["current_version": JSONValue(current.version), "conflicts": .array(conflicts)])
+    }
+
+    // MARK: Idempotency and errors
+
+    private func inTransaction(
+        _ context: WriteContext, dryRun: Bool,
+        _ body: @Sendable (TenantTransaction) async throws -> WriteResult
+    ) async throws -> WriteResult {
+        do {
+            return try await database.withTenant(context.tenant) { transaction in
+                if let idempotency = context.idempotency,
+                    let earlier = try await replay(idempotency, context, in: transaction)
+                {
+                    return earlier
+                }
+                let result = try await body(transaction)
+                if dryRun {
+                    // Constraints are checked as the real run would check them, then everything is rolled back.
+                    try await transaction.batch([])
+                    throw DryRun(result: result)
+                }
+                if let idempotency = context.idempotency {
+                    transaction.later(remember(result, idempotency, context))
+                }
+                return result
+            }
+        } catch let dry as DryRun {
+            return dry.result
+        }
+    }
+
+    private struct DryRun: Error { let result: WriteResult }
+
+    private func remember(
+        _ result: WriteResult, _ idempotency: WriteContext.Idempotency, _ context: WriteContext
+    ) -> Statement {
+        Statement(
+            """
+            insert into \(outbox.schema).idempotency (tenant_id, actor, key, digest, status, record_id, version, body)
+            values ($1, $2, $3, $4, $5, $6, $7, $8)
+            """,
+            [
+                context.tenant.parameter, .text(context.actor), .text(idempotency.key), .bytes(idempotency.digest),
+                .int(result.status), result.id.map(Parameter.uuid) ?? .null,
+                result.version.map(Parameter.int) ?? .null, .text(String(decoding: result.body, as: UTF8.self)),
+            ])
+    }
+
+    private static let replaySQL = "select digest, status, record_id, version, body from"
+
+    private func replay(
+        _ idempotency: WriteContext.Idempotency, _ context: WriteContext, in transaction: TenantTransaction
+    ) async throws -> WriteResult? {
+        let rows = try await transaction.query(replayStatement(idempotency, context))
+        return try replayed(rows, idempotency)
+    }
+
+    private func replayStatement(_ idempotency: WriteContext.Idempotency, _ context: WriteContext) -> Statement {
+        Statement(
+            "\(Self.replaySQL) \(outbox.schema).idempotency where tenant_id = $1 and actor = $2 and key = $3",
+            [context.tenant.parameter, .text(context.actor), .text(idempotency.key)])
+    }
+
+    private func replayed(_ rows: Rows, _ idempotency: WriteContext.Idempotency) throws -> WriteResult? {
+        guard rows.count == 1 else { return nil }
+        guard rows.bytes(0, 0) == idempotency.digest else {
+            throw Problem(422, "idempotency_key_reused", "This Idempotency-Key came before with another request.")
+        }
+        return WriteResult(
+            status: rows.int(0, 1)!, id: rows.uuid(0, 2), version: rows.int(0, 3),
+            body: Array(rows.text(0, 4)!.utf8), isReplay: true)
+    }
+
+    /// Runs `body` and tells the database's refusals in the words of the HTTP surface.
+    func mapping(
+        _ type: RecordType, _ context: WriteContext, _ body: () async throws -> WriteResult
+    ) async throws -> WriteResult {
+        do {
+            return try await body()
+        } catch let error as DatabaseError {
+            if error.code == .uniqueViolation, error.constraint?.contains("idempotency") == true,
+                let idempotency = context.idempotency
+            {
+                // The same request came twice at the same time: give the answer of the first.
+                let rows = try await database.query(
+                    tenant: context.tenant, replayStatement(idempotency, context), readOnly: true)
+                if let earlier = try replayed(rows, idempotency) { return earlier }
+            }
+            throw Self.problem(error, type) ?? error
+        }
+    }
+
+    /// The refusal that a constraint's violation means to a caller; nil when it is no fault of theirs.
+    package static func problem(_ error: DatabaseError, _ type: RecordType) -> Problem? {
+        let field = error.constraint.flatMap { type.field(ofConstraint: $0) }
+        let pointer = "/\(field?.name ?? "")"
+        switch error.code {
+        case .uniqueViolation:
+            return Problem(
+                409, "not_unique", "Another \(type.name) has the same \(field?.label.en.lowercased() ?? "key").",
+                fields: [FieldError(pointer, "not_unique", "This value is taken.")])
+        case .foreignKeyViolation:
+            return Problem(
+                409, "no_such_record", "A record that this one refers to does not exist.",
+                fields: [FieldError(pointer, "no_such_record", "There is no such record.")])
+        case .checkViolation, .invalidValue:
+            return .invalid(pointer, "invalid_value", "This value can't be taken.")
+        case .conflict, .lockUnavailable:
+            return Problem(409, "busy", "Another change was in the way. Try again.", headers: [("Retry-After", "1")])
+        default:
+            return nil
+        }
+    }
+}

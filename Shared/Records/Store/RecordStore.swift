@@ -1,0 +1,153 @@
+import Database
+import Foundation
+import Jobs
+import Tenancy
+
+/// Every read and write of records, for every type: permissions in the query, rules, history and jobs in the
+/// transaction of the change.
+package struct RecordStore: Sendable {
+    package let catalogue: Catalogue
+    package let database: Database
+    package let outbox: Outbox
+    /// Signs cursors; the same in every process of the service.
+    let secret: [UInt8]
+
+    package init(catalogue: Catalogue, database: Database, outbox: Outbox, secret: [UInt8]) {
+        self.catalogue = catalogue
+        self.database = database
+        self.outbox = outbox
+        self.secret = secret
+    }
+
+    // MARK: Reading
+
+    /// One living record as JSON with its version. Throws 404 for a record that is not there, not the tenant's, or
+    /// outside the bearer's scope: the three look alike.
+    package func get(
+        _ type: RecordType, _ id: UUID, fields: Set<String>? = nil, _ context: WriteContext
+    ) async throws -> (body: [UInt8], version: Int) {
+        let scope = try context.scope(of: .read, on: type)
+        var builder = SQLBuilder([context.tenant.parameter, .uuid(id)])
+        let condition = context.condition(scope, &builder)
+        let rows = try await database.query(
+            tenant: context.tenant,
+            Statement(
+                """
+                select \(type.selectList) from \(type.table) r
+                where r.tenant_id = $1 and r.id = $2 and r.deleted_at is null\(condition)
+                """, builder.parameters), readOnly: true)
+        guard rows.count == 1 else { throw Problem.notFound(type.name) }
+        var body: [UInt8] = []
+        body.reserveCapacity(1024)
+        RecordJSON.append(rows, 0, type: type, only: fields, to: &body)
+        return (body, rows.int(0, 1)!)
+    }
+
+    /// One page of a list.
+    package struct Page: Sendable {
+        package let body: [UInt8]
+        package let nextCursor: String?
+    }
+
+    /// A page of living records within the bearer's scope: `{"items": […], "next_cursor": …}`, with `count` when asked.
+    package func list(_ type: RecordType, _ query: ListQuery, _ context: WriteContext) async throws -> Page {
+        let scope = try context.scope(of: .read, on: type)
+        let statement = PageStatement(type: type, query: query)
+        var builder = SQLBuilder([context.tenant.parameter])
+        var conditions = "r.tenant_id = $1 and r.deleted_at is null" + context.condition(scope, &builder)
+        if let filter = query.filter {
+            let compiler = FilterCompiler(catalogue: catalogue, defaults: context.defaults)
+            conditions += " and " + (try compiler.sql(filter, type: type, &builder))
+        }
+        let counted = Statement(countSQL(type, conditions, query.count), builder.parameters)
+        let cursor = PageCursor(
+            secret: secret,
+            context: "\(context.tenant)/\(type.name)/\(query.sort.map { ($0.descending ? "-" : "") + $0.field })/"
+                + "\(conditions)/\(builder.parameters.dropFirst().map { "\($0)" })")
+        if let text = query.cursor {
+            let values = try cursor.decode(text, count: statement.keys.count)
+            conditions += " and " + statement.after(values, &builder)
+        }
+        let limit = builder.bind(.int(query.limit + 1), "bigint")
+        let keys = statement.keys.map { "\($0.expression)::text" }.joined(separator: ", ")
+        let select = Statement(
+            """
+            select \(type.selectList), \(keys) from \(type.table) r
+            where \(conditions) order by \(statement.orderBy) limit \(limit)
+            """, builder.parameters)
+        let results = try await database.batch(
+            tenant: context.tenant, query.count == nil ? [select] : [select, counted], readOnly: true)
+        let rows = results[0]
+        let shown = min(rows.count, query.limit)
+        var next: String?
+        if rows.count > query.limit {
+            let first = rows.columnCount - statement.keys.count
+            next = cursor.encode(statement.keys.indices.map { rows.text(shown - 1, first + $0) })
+        }
+        var body: [UInt8] = []
+        body.reserveCapacity(shown * 900 + 64)
+        body.append(contentsOf: #"{"items":["#.utf8)
+        for row in 0..<shown {
+            if row > 0 { body.append(UInt8(ascii: ",")) }
+            RecordJSON.append(rows, row, type: type, only: query.fields, to: &body)
+        }
+        body.append(contentsOf: #"],"next_cursor":"#.utf8)
+        JSONValue(next).write(to: &body)
+        if query.count != nil { body.append(contentsOf: #","count":\#(results[1].int(0, 0) ?? 0)"#.utf8) }
+        body.append(UInt8(ascii: "}"))
+        return Page(body: body, nextCursor: next)
+    }
+
+    /// An estimate stops counting at ten thousand: it costs the same on any tenant.
+    private func countSQL(_ type: RecordType, _ conditions: String, _ count: ListQuery.Count?) -> String {
+        count == .exact
+            ? "select count(*) from \(type.table) r where \(conditions)"
+            : "select count(*) from (select 1 from \(type.table) r where \(conditions) limit 10000) as c"
+    }
+
+    /// The changes of one record, newest first, at most 200: `{"items": […]}`.
+    package func history(_ type: RecordType, _ id: UUID, _ context: WriteContext) async throws -> [UInt8] {
+        _ = try await get(type, id, context)
+        let rows = try await database.query(
+            tenant: context.tenant,
+            Statement(
+                """
+                select json_build_object('version', version, 'at', to_char(at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+                    'actor', actor, 'request_id', request_id, 'change_set', change_set, 'operation', operation,
+                    'changes', changes)
+                from \(type.schema).history
+                where tenant_id = $1 and record_type = $2 and record_id = $3 order by version desc limit 200
+                """, [context.tenant.parameter, .text(type.name), .uuid(id)]), readOnly: true)
+        var body = Array(#"{"items":["#.utf8)
+        for row in 0..<rows.count {
+            if row > 0 { body.append(UInt8(ascii: ",")) }
+            rows.withBytes(row, 0) { body.append(contentsOf: $0!) }
+        }
+        body.append(contentsOf: "]}".utf8)
+        return body
+    }
+
+    /// The record with its row locked until the transaction ends; nil when it is not there.
+    package func lock(
+        _ type: RecordType, _ id: UUID, scope: String = "", builder: SQLBuilder? = nil, includingDeleted: Bool = false,
+        in transaction: TenantTransaction
+    ) async throws -> Record? {
+        let rows = try await transaction.query(
+            """
+            select \(type.selectList) from \(type.table) r
+            where r.tenant_id = $1 and r.id = $2\(includingDeleted ? "" : " and r.deleted_at is null")\(scope)
+            for update
+            """, builder?.parameters ?? [transaction.tenant.parameter, .uuid(id)])
+        return rows.isEmpty ? nil : Record(rows, 0, type: type)
+    }
+
+    /// The record as it stands, without a lock.
+    package func find(_ type: RecordType, _ id: UUID, in transaction: TenantTransaction) async throws -> Record? {
+        let rows = try await transaction.query(
+            """
+            select \(type.selectList) from \(type.table) r
+            where r.tenant_id = $1 and r.id = $2 and r.deleted_at is null
+            """, [transaction.tenant.parameter, .uuid(id)])
+        return rows.isEmpty ? nil : Record(rows, 0, type: type)
+    }
+}

@@ -1,0 +1,97 @@
+import Database
+import Foundation
+
+/// The tables that stand behind every record type of a service, in its schema.
+package enum RecordsSchema {
+    package static func migration(schema: String) -> Migration {
+        Migration(
+            "M0001CreateRecordTables",
+            """
+            create table SCHEMA.history (
+                tenant_id bigint not null,
+                record_type text not null,
+                record_id uuid not null,
+                version bigint not null,
+                at timestamptz not null,
+                actor text not null,
+                request_id text not null,
+                change_set uuid not null,
+                operation text not null,
+                changes jsonb not null,
+                primary key (tenant_id, record_type, record_id, version)
+            ) partition by list (tenant_id);
+            select platform.partition_by_tenant('SCHEMA.history', 'select, insert');
+
+            create table SCHEMA.idempotency (
+                tenant_id bigint not null,
+                actor text not null,
+                key text not null,
+                digest bytea not null,
+                status int not null,
+                record_id uuid,
+                version bigint,
+                body text not null,
+                created_at timestamptz not null default now(),
+                primary key (tenant_id, actor, key)
+            ) partition by list (tenant_id);
+            select platform.partition_by_tenant('SCHEMA.idempotency');
+
+            create table SCHEMA.import (
+                tenant_id bigint not null,
+                id uuid not null,
+                job_id uuid,
+                record_type text not null,
+                format text not null,
+                options jsonb not null,
+                bytes bigint not null default 0,
+                chunks int not null default 0,
+                position jsonb not null default '{}',
+                rows_done bigint not null default 0,
+                created bigint not null default 0,
+                updated bigint not null default 0,
+                skipped bigint not null default 0,
+                failed bigint not null default 0,
+                actor text not null,
+                change_set uuid not null,
+                created_at timestamptz not null default now(),
+                primary key (tenant_id, id)
+            ) partition by list (tenant_id);
+            select platform.partition_by_tenant('SCHEMA.import');
+
+            create table SCHEMA.import_chunk (
+                tenant_id bigint not null,
+                import_id uuid not null,
+                number int not null,
+                bytes bytea not null,
+                primary key (tenant_id, import_id, number)
+            ) partition by list (tenant_id);
+            alter table SCHEMA.import_chunk alter column bytes set storage external;
+            select platform.partition_by_tenant('SCHEMA.import_chunk');
+
+            create table SCHEMA.import_error (
+                tenant_id bigint not null,
+                import_id uuid not null,
+                row_number bigint not null,
+                column_name text not null,
+                code text not null,
+                message text not null,
+                row_text text,
+                primary key (tenant_id, import_id, row_number, column_name, code)
+            ) partition by list (tenant_id);
+            select platform.partition_by_tenant('SCHEMA.import_error');
+            """.replacingOccurrences(of: "SCHEMA", with: schema))
+    }
+
+    /// The columns that every record's table begins with, for migrations: follow them with the type's own, then
+    /// `recordKey`.
+    package static let systemColumns = """
+        tenant_id bigint not null,
+            id uuid not null,
+            version bigint not null default 1,
+            created_at timestamptz not null,
+            updated_at timestamptz not null,
+            deleted_at timestamptz,
+            owner_id uuid,
+            team_id uuid
+        """
+}

@@ -1,0 +1,122 @@
+import Database
+import Foundation
+import Tenancy
+
+/// Who changes records, on whose behalf, and under which request.
+package struct WriteContext: Sendable {
+    /// An `Idempotency-Key` with the digest of the request it came with.
+    package struct Idempotency: Sendable {
+        package let key: String
+        package let digest: [UInt8]
+
+        package init(key: String, digest: [UInt8]) {
+            self.key = key
+            self.digest = digest
+        }
+    }
+
+    package let tenant: TenantID
+    /// What the history shows: `user:<id>`, `key:<id>` or `job:<name>`.
+    package let actor: String
+    package let user: UUID?
+    package let team: UUID?
+    /// Nil for the service's own jobs, which may do what their handler does.
+    package let permissions: Permissions?
+    package let defaults: TenantDefaults
+    package let requestID: String
+    package let traceparent: String?
+    /// Groups the changes of one request, so that they can be looked at and undone together.
+    package let changeSet: UUID
+    package var idempotency: Idempotency?
+
+    package init(
+        principal: Principal, requestID: String, traceparent: String? = nil, idempotency: Idempotency? = nil
+    ) {
+        tenant = principal.tenant
+        actor = principal.actor
+        user = principal.user
+        team = principal.team
+        permissions = principal.permissions
+        defaults = TenantDefaults(
+            country: principal.defaultCountry, currency: principal.defaultCurrency, timeZone: principal.timeZone)
+        self.requestID = requestID
+        self.traceparent = traceparent
+        changeSet = .v7()
+        self.idempotency = idempotency
+    }
+
+    /// For a job's handler.
+    package init(
+        tenant: TenantID, job name: String, defaults: TenantDefaults, requestID: String, traceparent: String? = nil,
+        changeSet: UUID = .v7()
+    ) {
+        self.tenant = tenant
+        actor = "job:\(name)"
+        user = nil
+        team = nil
+        permissions = nil
+        self.defaults = defaults
+        self.requestID = requestID
+        self.traceparent = traceparent
+        self.changeSet = changeSet
+    }
+
+    /// The widest scope of `action`; throws 403 when there is none.
+    func scope(of action: Action, on type: RecordType) throws(Problem) -> Scope {
+        guard let permissions else { return .all }
+        guard let scope = permissions.scope(of: action, on: type.name) else {
+            throw Problem(403, "forbidden", "Your roles do not allow you to \(action.rawValue) \(type.plural).")
+        }
+        return scope
+    }
+
+    /// The condition that limits rows aliased `r` to `scope`, with a leading `and`; empty for all.
+    func condition(_ scope: Scope, _ builder: inout SQLBuilder) -> String {
+        switch scope {
+        case .all: return ""
+        case .own:
+            return " and r.owner_id = \(builder.bind(user.map(Parameter.uuid) ?? .null, "uuid"))"
+        case .team:
+            let owner = builder.bind(user.map(Parameter.uuid) ?? .null, "uuid")
+            let members = builder.bind(team.map(Parameter.uuid) ?? .null, "uuid")
+            return " and (r.owner_id = \(owner) or r.team_id = \(members))"
+        }
+    }
+}
+
+/// What a write gave, ready to be sent.
+package struct WriteResult: Sendable {
+    package let status: Int
+    package let id: UUID?
+    package let version: Int?
+    package let body: [UInt8]
+    /// True when the answer is that of an earlier request with the same idempotency key.
+    package var isReplay = false
+
+    package init(status: Int, id: UUID?, version: Int?, body: [UInt8], isReplay: Bool = false) {
+        self.status = status
+        self.id = id
+        self.version = version
+        self.body = body
+        self.isReplay = isReplay
+    }
+}
+
+/// The version that a change expects: `*` for any, or a number.
+package enum Precondition: Sendable, Equatable {
+    case any
+    case version(Int)
+
+    /// Reads `If-Match`: `*`, `"7"` or `W/"7"`.
+    package init?(header: String) {
+        let text = header.trimmingCharacters(in: .whitespaces)
+        if text == "*" {
+            self = .any
+            return
+        }
+        let quoted = text.hasPrefix("W/") ? text.dropFirst(2) : Substring(text)
+        guard quoted.count >= 3, quoted.hasPrefix("\""), quoted.hasSuffix("\""), let version = Int(quoted.dropFirst().dropLast())
+        else { return nil }
+        self = .version(version)
+    }
+}

@@ -1,0 +1,277 @@
+import Database
+import Foundation
+import HTTPTypes
+import Jobs
+import Records
+import Tenancy
+
+/// What every service answers besides its records: imports, jobs, sessions, who am I.
+struct CommonEndpoints: Sendable {
+    let store: RecordStore
+    let signIn: SignIn
+    private var schema: String { store.outbox.schema }
+
+    var all: [Endpoint] {
+        var endpoints = [job, cancelJob, me, openSession, closeSession]
+        if store.catalogue.types.contains(where: { $0.operations.contains(.import) }) {
+            endpoints += [createImport, importErrors]
+        }
+        return endpoints
+    }
+
+    // MARK: Imports
+
+    private var createImport: Endpoint {
+        let documentation = EndpointDocumentation {
+            $0.rawBody = [
+                "required": true,
+                "content": [
+                    "multipart/form-data": [
+                        "schema": [
+                            "type": "object", "required": ["options", "file"],
+                            "properties": ["options": ["type": "object"], "file": ["type": "string", "format": "binary"]],
+                        ]
+                    ]
+                ],
+            ]
+            $0.response = ["type": "object", "required": ["job_id"], "properties": ["job_id": ["type": "string", "format": "uuid"]]]
+            $0.status = 202
+            $0.refusals = [415, 422]
+        }
+        return Endpoint(.post, "/v1/imports", "Import a file by a job", documentation: documentation) { request in
+            try request.allow([])
+            guard var reader = request.headers[.contentType].flatMap(MultipartReader.init) else {
+                throw Problem(415, "unsupported_media_type", "Send multipart/form-data with the parts options and file.")
+            }
+            var options: ImportOptions?
+            var optionBytes: [UInt8] = []
+            var upload = ImportUpload(store: store, context: request.context)
+            var part = ""
+            var sawFile = false
+            for try await buffer in request.body {
+                for event in try reader.feed(buffer.readableBytesView) {
+                    switch event {
+                    case .begin(let name):
+                        part = name
+                        guard name == "options" || name == "file" else {
+                            throw Problem.badRequest("unknown_part", "There is no part \(name.prefix(60)).")
+                        }
+                        if name == "file" {
+                            guard options != nil else {
+                                throw Problem.badRequest("options_first", "The part options comes before the part file.")
+                            }
+                            sawFile = true
+                        }
+                    case .bytes(let bytes):
+                        if part == "file" {
+                            try await upload.add(bytes)
+                        } else {
+                            optionBytes += bytes
+                            guard optionBytes.count <= 65_536 else { throw Problem(413, "body_too_large", "The options are too long.") }
+                        }
+                    case .end:
+                        if part == "options" { options = try Self.options(optionBytes, store.catalogue) }
+                    }
+                }
+            }
+            guard reader.isFinished, sawFile, let options else {
+                throw Problem.badRequest("invalid_multipart", "The parts options and file belong here, both ended.")
+            }
+            let job = try await upload.finish(options)
+            return EndpointResponse(
+                202, json: ["job_id": .string(job.lowercased)],
+                headers: [("Location", "\(request.prefix)/v1/jobs/\(job.lowercased)")])
+        }
+    }
+
+    private static func options(_ bytes: [UInt8], _ catalogue: Catalogue) throws -> ImportOptions {
+        let json: JSONValue
+        do { json = try JSONParser.parse(bytes) } catch {
+            throw Problem.badRequest("invalid_json", "options is not JSON: \(error).")
+        }
+        return try ImportOptions(json, catalogue: catalogue)
+    }
+
+    private var importErrors: Endpoint {
+        let documentation = EndpointDocumentation {
+            $0.response = ["type": "string"]
+            $0.responseType = "text/csv"
+            $0.refusals = [404]
+        }
+        return Endpoint(.get, "/v1/imports/{id}/errors", "An import's errors as CSV: mend and send again", documentation: documentation) { request in
+            try request.allow([])
+            let id = try request.id()
+            let tenant = request.context.tenant
+            let results = try await store.database.batch(
+                tenant: tenant,
+                [
+                    Statement("select 1 from \(schema).import where tenant_id = $1 and id = $2", [tenant.parameter, .uuid(id)]),
+                    Statement(
+                        """
+                        select row_number, column_name, code, message, row_text from \(schema).import_error
+                        where tenant_id = $1 and import_id = $2 order by row_number, column_name limit 100000
+                        """, [tenant.parameter, .uuid(id)]),
+                ], readOnly: true)
+            guard results[0].count == 1 else { throw Problem.notFound("import") }
+            var csv = "row,column,code,message,text\r\n"
+            let rows = results[1]
+            for row in 0..<rows.count {
+                csv += (0..<5).map { Self.quoted(rows.text(row, $0) ?? "") }.joined(separator: ",") + "\r\n"
+            }
+            return EndpointResponse(200, Array(csv.utf8), contentType: "text/csv; charset=utf-8")
+        }
+    }
+
+    /// A CSV field. A leading `=`, `+`, `-` or `@` gets a quote before it: a spreadsheet must not run it.
+    private static func quoted(_ text: String) -> String {
+        let text = text.first.map { "=+-@".contains($0) } == true ? "'" + text : text
+        guard text.contains(where: { $0 == "," || $0 == "\"" || $0.isNewline }) else { return text }
+        return "\"" + text.replacing("\"", with: "\"\"") + "\""
+    }
+
+    // MARK: Jobs
+
+    private static let jobSchema: JSONValue = [
+        "type": "object", "required": ["id", "name", "state", "progress"],
+        "properties": [
+            "id": ["type": "string", "format": "uuid"], "name": ["type": "string"],
+            "state": ["type": "string", "enum": ["waiting", "running", "done", "failed", "cancelled", "dead"]],
+            "progress": [
+                "type": "object",
+                "properties": [
+                    "done": ["type": "integer"], "total": ["type": ["integer", "null"]], "note": ["type": ["string", "null"]],
+                ],
+            ],
+            "result": ["type": ["object", "null"]], "error": ["type": ["object", "null"]],
+        ],
+    ]
+
+    private var job: Endpoint {
+        let documentation = EndpointDocumentation {
+            $0.response = Self.jobSchema
+            $0.refusals = [404]
+        }
+        return Endpoint(.get, "/v1/jobs/{id}", "How far a job is", documentation: documentation) { request in
+            try request.allow([])
+            return try await jobState(try request.id(), request)
+        }
+    }
+
+    private func jobState(_ id: UUID, _ request: EndpointRequest) async throws -> EndpointResponse {
+        let rows = try await store.database.query(
+            tenant: request.context.tenant,
+            Statement(
+                """
+                select json_build_object('id', id, 'name', name, 'state', state,
+                    'progress', json_build_object('done', done, 'total', total, 'note', note),
+                    'result', result, 'error', error,
+                    'created_at', to_char(created_at, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+                    'started_at', to_char(started_at, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+                    'finished_at', to_char(finished_at, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))
+                from \(schema).job_status where tenant_id = $1 and id = $2
+                """, [request.context.tenant.parameter, .uuid(id)]), readOnly: true)
+        guard let text = rows.isEmpty ? nil : rows.text(0, 0) else { throw Problem.notFound("job") }
+        return EndpointResponse(200, Array(text.utf8))
+    }
+
+    private var cancelJob: Endpoint {
+        let documentation = EndpointDocumentation {
+            $0.response = Self.jobSchema
+            $0.refusals = [404, 409]
+        }
+        return Endpoint(.post, "/v1/jobs/{id}/cancel", "Cancel a waiting or running job", documentation: documentation) { request in
+            try request.allow([])
+            let id = try request.id()
+            let tenant = request.context.tenant
+            let results: [Rows]
+            do throws(DatabaseError) {
+                // The inbox row settles it: whoever runs the job meanwhile can't commit its end.
+                results = try await store.database.batch(
+                    tenant: tenant,
+                    [
+                        Statement(
+                            """
+                            insert into \(schema).inbox (job_id, tenant_id, outcome)
+                            select id, tenant_id, 2 from \(schema).job_status where tenant_id = $1 and id = $2
+                            """, [tenant.parameter, .uuid(id)]),
+                        Statement(
+                            """
+                            update \(schema).job_status set state = 'cancelled', finished_at = now()
+                            where tenant_id = $1 and id = $2
+                            returning name
+                            """, [tenant.parameter, .uuid(id)]),
+                    ])
+            } catch {
+                guard error.code == .uniqueViolation else { throw error }
+                throw Problem(409, "already_over", "The job is over.")
+            }
+            guard results[1].count == 1 else { throw Problem.notFound("job") }
+            await store.outbox.cancel(id, inServiceQueues: ["\(schema).import", "\(schema).default", "\(schema).events"])
+            return try await jobState(id, request)
+        }
+    }
+
+    // MARK: Sessions
+
+    private var me: Endpoint {
+        let documentation = EndpointDocumentation {
+            $0.response = ["type": "object", "required": ["tenant", "actor"], "properties": ["tenant": ["type": "string"]]]
+        }
+        return Endpoint(.get, "/v1/me", "Who is asking", documentation: documentation) { request in
+            try request.allow([])
+            let principal = request.principal
+            return EndpointResponse(json: [
+                "tenant": .string(principal.slug), "actor": .string(principal.actor),
+                "user_id": JSONValue(principal.user?.lowercased), "locale": .string(principal.locale),
+                "time_zone": .string(principal.timeZone), "currency": .string(principal.defaultCurrency),
+                "administrator": .bool(principal.permissions.isAdministrator),
+            ])
+        }
+    }
+
+    private var openSession: Endpoint {
+        let word: JSONValue = ["type": "string", "minLength": 1, "maxLength": 254, "pattern": #"^[^\u0000-\u001F\u007F]*$"#]
+        let documentation = EndpointDocumentation {
+            $0.body = [
+                "type": "object", "required": ["tenant", "email", "password"], "additionalProperties": false,
+                "properties": ["tenant": word, "email": word, "password": word],
+            ]
+            $0.response = ["type": "object", "required": ["token", "expires_at"], "properties": ["token": ["type": "string"]]]
+            $0.status = 201
+            $0.refusals = [401]
+        }
+        return Endpoint(.post, "/v1/sessions", "Sign in with a password", isPublic: true, documentation: documentation) { request in
+            try request.allow([])
+            let body = try await request.json()
+            var errors: [FieldError] = []
+            func text(_ name: String) -> String {
+                if let text = body[name]?.text, (1...254).contains(text.unicodeScalars.count) { return text }
+                errors.append(FieldError("/\(name)", "required", "A text of 1 to 254 characters belongs here."))
+                return ""
+            }
+            let (tenant, email, password) = (text("tenant"), text("email"), text("password"))
+            for name in (body.object ?? [:]).keys where !["tenant", "email", "password"].contains(name) {
+                errors.append(FieldError("/\(name)", "unknown_field", "There is no such field."))
+            }
+            if !errors.isEmpty { throw Problem.invalid(errors) }
+            guard let session = try await signIn.open(tenant: tenant, email: email, password: password) else {
+                throw Problem(401, "wrong_credentials", "Tenant, address or password is wrong, or the account is locked for a while.")
+            }
+            return EndpointResponse(
+                201, json: ["token": .string(session.token.text), "expires_at": .string(Timestamp.rfc3339(session.expiresAt))])
+        }
+    }
+
+    private var closeSession: Endpoint {
+        let documentation = EndpointDocumentation { $0.status = 204 }
+        return Endpoint(.delete, "/v1/sessions", "Sign out", documentation: documentation) { request in
+            try request.allow([])
+            if let text = request.headers[.authorization]?.split(separator: " ").last, let token = BearerToken(String(text)),
+                token.kind == .session
+            {
+                try await signIn.close(token)
+            }
+            return EndpointResponse(204)
+        }
+    }
+}

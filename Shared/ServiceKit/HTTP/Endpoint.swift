@@ -1,0 +1,139 @@
+import Database
+import Foundation
+import HTTPTypes
+import Hummingbird
+import NIOCore
+import Records
+import Tenancy
+
+/// One request as an endpoint sees it: who asks, where, with what.
+package struct EndpointRequest: Sendable {
+    package let principal: Principal
+    package let context: WriteContext
+    /// The values of `{name}` in the path, decoded.
+    package let path: [String: String]
+    package let query: [(name: String, value: String)]
+    package let headers: HTTPFields
+    package let body: RequestBody
+    /// What the gateway put before the path, for `Location` and `Link`.
+    package let prefix: String
+    let maximumBody: Int
+
+    /// The id in the path; throws 404, as for any other id that is not there.
+    package func id(_ name: String = "id") throws(Problem) -> UUID {
+        guard let id = path[name].flatMap(UUID.init(uuidString:)) else { throw .notFound() }
+        return id
+    }
+
+    /// The first value of a query parameter.
+    package func parameter(_ name: String) -> String? { query.first { $0.name == name }?.value }
+
+    /// `true` or `false` in the query; false when absent.
+    package func flag(_ name: String) throws(Problem) -> Bool {
+        switch parameter(name) {
+        case nil, "false": return false
+        case "true": return true
+        default: throw .badRequest("invalid_parameter", "\(name) is true or false.")
+        }
+    }
+
+    /// Refuses query parameters that the endpoint does not know.
+    package func allow(_ names: Set<String>) throws(Problem) {
+        for (name, _) in query where !names.contains(name) {
+            throw .badRequest("unknown_parameter", "There is no parameter \(name.prefix(60)).")
+        }
+    }
+
+    /// The precondition of a change: 428 without `If-Match`, 400 for one that can't be read.
+    package func precondition() throws(Problem) -> Precondition {
+        guard let text = headers[.ifMatch] else {
+            throw Problem(428, "precondition_required", "Send If-Match with the version you saw, or * for any.")
+        }
+        guard let precondition = Precondition(header: text) else {
+            throw .badRequest("invalid_header", "If-Match is * or a version in quotes.")
+        }
+        return precondition
+    }
+
+    /// The whole body; 413 when it is too long.
+    package func bytes() async throws -> [UInt8] {
+        do {
+            return Array(buffer: try await body.collect(upTo: maximumBody))
+        } catch is NIOTooManyBytesError {
+            throw Problem(413, "body_too_large", "A body has at most \(maximumBody) bytes.")
+        }
+    }
+}
+
+/// What an endpoint answers.
+package struct EndpointResponse: Sendable {
+    package var status: Int
+    package var body: [UInt8]
+    package var contentType: String
+    package var headers: [(String, String)]
+
+    package init(
+        _ status: Int = 200, _ body: [UInt8] = [], contentType: String = "application/json",
+        headers: [(String, String)] = []
+    ) {
+        self.status = status
+        self.body = body
+        self.contentType = contentType
+        self.headers = headers
+    }
+
+    package init(_ status: Int = 200, json: JSONValue, headers: [(String, String)] = []) {
+        self.init(status, json.encodedBytes, headers: headers)
+    }
+}
+
+/// One thing that a service answers: where, what it is, and how.
+package struct Endpoint: Sendable {
+    package enum Method: String, Sendable {
+        case get = "GET"
+        case post = "POST"
+        case patch = "PATCH"
+        case delete = "DELETE"
+    }
+
+    package let method: Method
+    /// `/v1/contacts/{id}`.
+    package let path: String
+    package let summary: String
+    /// For the OpenAPI document: parameters, body and answers.
+    package let documentation: EndpointDocumentation
+    /// Answers without a credential; then `request.principal` must not be used.
+    package let isPublic: Bool
+    package let handle: @Sendable (EndpointRequest) async throws -> EndpointResponse
+
+    package init(
+        _ method: Method, _ path: String, _ summary: String, isPublic: Bool = false,
+        documentation: EndpointDocumentation = EndpointDocumentation(),
+        _ handle: @escaping @Sendable (EndpointRequest) async throws -> EndpointResponse
+    ) {
+        self.method = method
+        self.path = path
+        self.summary = summary
+        self.isPublic = isPublic
+        self.documentation = documentation
+        self.handle = handle
+    }
+}
+
+/// What the OpenAPI document says of an endpoint, as JSON Schema.
+package struct EndpointDocumentation: Sendable {
+    /// Parameter objects of OpenAPI, besides the path's own.
+    package var parameters: [JSONValue] = []
+    /// The schema of a JSON body.
+    package var body: JSONValue?
+    /// A whole requestBody object, for bodies that are no JSON.
+    package var rawBody: JSONValue?
+    /// The schema of the good answer; nil where it has no body.
+    package var response: JSONValue?
+    package var status = 200
+    /// Refusals besides those that every endpoint can give.
+    package var refusals: [Int] = []
+    package var responseType = "application/json"
+
+    package init(_ change: (inout EndpointDocumentation) -> Void = { _ in }) { change(&self) }
+}

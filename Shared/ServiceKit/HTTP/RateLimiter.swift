@@ -1,0 +1,45 @@
+import Foundation
+import Synchronization
+import Tenancy
+
+/// Token buckets per tenant and per credential, in this process: `rate` requests a second, bursts of two seconds' worth.
+final class RateLimiter: Sendable {
+    struct Verdict: Sendable {
+        let limit: Int
+        let remaining: Int
+        /// Seconds until the next request may come; nil when this one may pass.
+        let retryAfter: Int?
+    }
+
+    private struct Bucket {
+        var tokens: Double
+        var at: ContinuousClock.Instant
+    }
+
+    private let buckets = Mutex<[String: Bucket]>([:])
+
+    func take(_ principal: Principal) -> Verdict {
+        let now = ContinuousClock.now
+        return buckets.withLock { buckets in
+            if buckets.count > 50_000 { buckets.removeAll() }
+            let tenant = Self.take(&buckets, "t\(principal.tenant)", principal.tenantRate, now)
+            guard tenant.retryAfter == nil, let rate = principal.credentialRate else { return tenant }
+            return Self.take(&buckets, principal.actor, rate, now)
+        }
+    }
+
+    private static func take(
+        _ buckets: inout [String: Bucket], _ key: String, _ rate: Int, _ now: ContinuousClock.Instant
+    ) -> Verdict {
+        let capacity = Double(rate * 2)
+        var bucket = buckets[key] ?? Bucket(tokens: capacity, at: now)
+        bucket.tokens = min(capacity, bucket.tokens + (now - bucket.at) / .seconds(1) * Double(rate))
+        bucket.at = now
+        let passes = bucket.tokens >= 1
+        if passes { bucket.tokens -= 1 }
+        buckets[key] = bucket
+        return Verdict(
+            limit: rate, remaining: Int(bucket.tokens),
+            retryAfter: passes ? nil : max(1, Int(((1 - bucket.tokens) / Double(rate)).rounded(.up))))
+    }
+}

@@ -1,0 +1,252 @@
+import Database
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Jobs
+import Logging
+import Metrics
+import NIOCore
+import NIOHTTP1
+import Records
+import Tenancy
+
+/// What a request carries besides itself.
+struct ServiceRequestContext: RequestContext {
+    var coreContext: CoreRequestContextStorage
+
+    init(source: ApplicationRequestContextSource) { coreContext = .init(source: source) }
+}
+
+/// Answers every request of a service: finds the endpoint, the bearer and its limits, runs the endpoint, and turns
+/// every refusal into problem+json. Hummingbird's router knows no 405, so the table is ours.
+struct ServiceResponder: HTTPResponder {
+    typealias Context = ServiceRequestContext
+
+    let service: String
+    let table: RouteTable
+    let authenticator: Authenticator
+    let limiter = RateLimiter()
+    let maximumBody: Int
+    let logger: Logger
+
+    func respond(to request: Request, context: Context) async throws -> Response {
+        let started = ContinuousClock.now
+        let requestID = Self.requestID(request.headers)
+        let trace = request.headers[.traceparent].flatMap(TraceContext.init)?.child() ?? .fresh()
+        var answer: EndpointResponse
+        var route = "unknown"
+        do {
+            (answer, route) = try await self.answer(request, requestID: requestID, trace: trace)
+        } catch let error as HTTPParserError {
+            throw error
+        } catch {
+            answer = problem(error, requestID: requestID, request)
+        }
+        answer.headers.append(("X-Request-Id", requestID))
+        answer.headers.append(("traceparent", trace.header))
+        let took = ContinuousClock.now - started
+        Metrics.Timer(
+            label: "guanxi_http_request",
+            dimensions: [("route", route), ("method", request.method.rawValue), ("status", "\(answer.status / 100)xx")]
+        ).recordNanoseconds(Int64(took / .nanoseconds(1)))
+        if answer.status >= 500 || logger.logLevel <= .debug {
+            logger.log(
+                level: answer.status >= 500 ? .error : .debug, "request",
+                metadata: [
+                    "method": "\(request.method.rawValue)", "route": "\(route)", "status": "\(answer.status)",
+                    "request": "\(requestID)", "trace": "\(trace.traceID)", "took_ms": "\(took / .milliseconds(1))",
+                ])
+        }
+        return Self.response(answer, isHead: request.method == .head)
+    }
+
+    private func answer(
+        _ request: Request, requestID: String, trace: TraceContext
+    ) async throws -> (EndpointResponse, String) {
+        let parts = request.head.path?.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false) ?? []
+        let path = parts.first ?? ""
+        let isHead = request.method == .head
+        let endpoint: Endpoint
+        let values: [String: String]
+        switch table.match(method: isHead ? "GET" : request.method.rawValue, path: path) {
+        case .found(let found, let parameters): (endpoint, values) = (found, parameters)
+        case .otherMethod(let methods):
+            throw Problem(
+                405, "method_not_allowed", "This address does not take \(request.method.rawValue).",
+                headers: [("Allow", methods.joined(separator: ", "))])
+        case .none: throw Problem.notFound("address")
+        }
+        // The bearer comes first: nothing else is told to whoever has no right to be here.
+        let principal = endpoint.isPublic ? nil : try await self.principal(request.headers)
+        var limits: [(String, String)] = []
+        if let principal {
+            if principal.isSuspended { throw Problem(403, "tenant_suspended", "This tenant is suspended.") }
+            let verdict = limiter.take(principal)
+            limits = [
+                ("RateLimit-Policy", "\"default\";q=\(verdict.limit);w=1"),
+                ("RateLimit", "\"default\";r=\(verdict.remaining);t=\(verdict.retryAfter ?? 1)"),
+            ]
+            if let seconds = verdict.retryAfter {
+                throw Problem(
+                    429, "too_many_requests", "More than \(verdict.limit) requests a second.",
+                    headers: limits + [("Retry-After", "\(seconds)")])
+            }
+        }
+        let query = try Self.query(parts.count > 1 ? parts[1] : nil)
+        let key = try Self.idempotencyKey(request.headers, endpoint.method)
+        let bearer = principal ?? Self.nobody
+        let endpointRequest = EndpointRequest(
+            principal: bearer,
+            context: WriteContext(principal: bearer, requestID: requestID, traceparent: trace.header),
+            path: values, query: query, headers: request.headers, body: request.body, prefix: Self.prefix(request.headers),
+            maximumBody: maximumBody)
+        var answer: EndpointResponse
+        if let key {
+            answer = try await idempotent(endpoint, endpointRequest, key: key, path: String(path))
+        } else {
+            answer = try await endpoint.handle(endpointRequest)
+        }
+        answer.headers += limits
+        return (answer, endpoint.path)
+    }
+
+    /// Reads the body, so that its digest can be compared, and hands the key on to whoever writes.
+    private func idempotent(
+        _ endpoint: Endpoint, _ request: EndpointRequest, key: String, path: String
+    ) async throws -> EndpointResponse {
+        // An upload is not held in memory for its digest; its job is started once per request.
+        if endpoint.documentation.rawBody != nil { return try await endpoint.handle(request) }
+        let bytes = try await request.bytes()
+        let query = request.query.map { "\($0.name)=\($0.value)" }.joined(separator: "&")
+        var context = request.context
+        context.idempotency = WriteContext.Idempotency(
+            key: key, digest: Sodium.hash(Array("\(endpoint.method.rawValue) \(path)?\(query)\n".utf8) + bytes))
+        return try await endpoint.handle(
+            EndpointRequest(
+                principal: request.principal, context: context, path: request.path, query: request.query,
+                headers: request.headers, body: RequestBody(buffer: ByteBuffer(bytes: bytes)), prefix: request.prefix,
+                maximumBody: maximumBody))
+    }
+
+    // MARK: Reading the request
+
+    private func principal(_ headers: HTTPFields) async throws -> Principal {
+        let challenge = [("WWW-Authenticate", "Bearer realm=\"guanxi\"")]
+        guard let text = headers[.authorization] else {
+            throw Problem(401, "unauthenticated", "Send Authorization: Bearer with a key or a session.", headers: challenge)
+        }
+        let parts = text.split(separator: " ", maxSplits: 1)
+        guard parts.count == 2, parts[0].lowercased() == "bearer", let token = BearerToken(String(parts[1])),
+            let principal = try await authenticator.principal(for: token)
+        else { throw Problem(401, "unauthenticated", "The key or session is not valid.", headers: challenge) }
+        return principal
+    }
+
+    private static let nobody = Principal(
+        tenant: TenantID(0), slug: "", user: nil, team: nil, actor: "nobody", permissions: Permissions(roles: []),
+        locale: "en", timeZone: "UTC", defaultCountry: "US", defaultCurrency: "USD", tenantRate: 1, credentialRate: nil,
+        isSuspended: false)
+
+    static func query(_ text: Substring?) throws(Problem) -> [(name: String, value: String)] {
+        var parameters: [(String, String)] = []
+        for part in (text ?? "").split(separator: "&") {
+            let pair = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard let name = RouteTable.decoded(pair[0], plusIsSpace: true),
+                let value = RouteTable.decoded(pair.count > 1 ? pair[1] : "", plusIsSpace: true)
+            else { throw .badRequest("invalid_query", "The query string can't be decoded.") }
+            guard parameters.count < 100 else { throw .badRequest("invalid_query", "Too many parameters.") }
+            parameters.append((name, value))
+        }
+        return parameters
+    }
+
+    private static func idempotencyKey(_ headers: HTTPFields, _ method: Endpoint.Method) throws(Problem) -> String? {
+        guard method == .post || method == .patch, let key = headers[.idempotencyKey] else { return nil }
+        guard (8...64).contains(key.utf8.count),
+            key.utf8.allSatisfy({
+                (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0) || $0 == 45 || $0 == 95
+            })
+        else { throw .badRequest("invalid_header", "Idempotency-Key has 8 to 64 letters, digits, - or _.") }
+        return key
+    }
+
+    private static func requestID(_ headers: HTTPFields) -> String {
+        if let given = headers[.requestID], (1...64).contains(given.utf8.count),
+            given.utf8.allSatisfy({ $0 > 32 && $0 < 127 && $0 != 34 && $0 != 92 })
+        {
+            return given
+        }
+        return UUID.v7().lowercased
+    }
+
+    private static func prefix(_ headers: HTTPFields) -> String {
+        guard let prefix = headers[.forwardedPrefix], prefix.hasPrefix("/"),
+            prefix.dropFirst().utf8.allSatisfy({ (97...122).contains($0) })
+        else { return "" }
+        return prefix
+    }
+
+    // MARK: Writing the answer
+
+    private func problem(_ error: any Error, requestID: String, _ request: Request) -> EndpointResponse {
+        let problem: Problem
+        switch error {
+        case let known as Problem: problem = known
+        case let field as FieldError: problem = .invalid([field])
+        case let database as DatabaseError:
+            logger.error("database", metadata: ["error": "\(database)", "request": "\(requestID)"])
+            switch database.code {
+            case .unavailable, .connectionLost:
+                problem = Problem(503, "unavailable", "The service is not available right now.", headers: [("Retry-After", "1")])
+            case .cancelled:
+                problem = Problem(503, "too_slow", "The request took too long.", headers: [("Retry-After", "1")])
+            case .conflict, .lockUnavailable:
+                problem = Problem(409, "busy", "Another change was in the way. Try again.", headers: [("Retry-After", "1")])
+            default: problem = Problem(500, "internal", "Something went wrong on our side.")
+            }
+        default:
+            logger.error("unexpected", metadata: ["error": "\(error)", "request": "\(requestID)"])
+            problem = Problem(500, "internal", "Something went wrong on our side.")
+        }
+        var body: [String: JSONValue] = [
+            "type": .string("urn:guanxi:problem:\(problem.code)"), "title": .string(Self.title(problem.status)),
+            "status": JSONValue(problem.status), "code": .string(problem.code), "detail": .string(problem.detail),
+            "request_id": .string(requestID),
+        ]
+        if !problem.fields.isEmpty { body["errors"] = .array(problem.fields.map(\.json)) }
+        body.merge(problem.extra) { $1 }
+        return EndpointResponse(
+            problem.status, JSONValue.object(body).encodedBytes, contentType: "application/problem+json",
+            headers: problem.headers)
+    }
+
+    private static func title(_ status: Int) -> String {
+        let reason = HTTPResponse.Status(code: status).reasonPhrase
+        return reason.isEmpty ? "Status \(status)" : reason
+    }
+
+    private static func response(_ answer: EndpointResponse, isHead: Bool) -> Response {
+        var headers = HTTPFields()
+        if !answer.body.isEmpty || answer.status != 204 {
+            headers[.contentType] = answer.contentType
+        }
+        headers[.cacheControl] = "no-store"
+        headers[.xContentTypeOptions] = "nosniff"
+        for (name, value) in answer.headers {
+            if let name = HTTPField.Name(name) { headers.append(HTTPField(name: name, value: value)) }
+        }
+        let status = HTTPResponse.Status(code: answer.status)
+        if isHead {
+            headers[.contentLength] = "\(answer.body.count)"
+            return Response(status: status, headers: headers)
+        }
+        return Response(status: status, headers: headers, body: .init(byteBuffer: ByteBuffer(bytes: answer.body)))
+    }
+}
+
+extension HTTPField.Name {
+    static let idempotencyKey = HTTPField.Name("Idempotency-Key")!
+    static let requestID = HTTPField.Name("X-Request-Id")!
+    static let forwardedPrefix = HTTPField.Name("X-Forwarded-Prefix")!
+    static let traceparent = HTTPField.Name("traceparent")!
+}

@@ -1,0 +1,10 @@
+import Records
+
+/// Schemas for the documentation of endpoints that answer with a record.
+package enum RecordDocumentation {
+    /// Any record: what all of them have.
+    package static let record: JSONValue = [
+        "type": "object", "required": ["id", "version"],
+        "properties": ["id": ["type": "string", "format": "uuid"], "version": ["type": "integer"]],
+    ]
+}

@@ -1,0 +1,278 @@
+import Foundation
+import Records
+
+/// JSON Schema of record types, from their descriptions: as strict as the service itself, so that what the document
+/// allows is accepted and what it forbids is refused.
+struct RecordSchemas: Sendable {
+    let catalogue: Catalogue
+
+    // MARK: Values
+
+    private func value(_ field: Field, isInput: Bool, isRequired: Bool) -> JSONValue {
+        let schema = bare(field, isInput: isInput, isRequired: isRequired)
+        return isRequired && isInput ? schema : .object(nullable(schema).object ?? [:])
+    }
+
+    private func nullable(_ schema: JSONValue) -> JSONValue {
+        guard var members = schema.object else { return schema }
+        if let choices = members["enum"]?.array { members["enum"] = .array(choices + [.null]) }
+        if let type = members["type"] { members["type"] = .array([type, "null"]) }
+        return .object(members)
+    }
+
+    private func bare(_ field: Field, isInput: Bool, isRequired: Bool) -> JSONValue {
+        var schema = kind(field, isInput: isInput, isRequired: isRequired).object ?? [:]
+        schema["title"] = .string(field.label.en)
+        if !isInput { schema["readOnly"] = field.isReadOnly ? true : nil }
+        return .object(schema)
+    }
+
+    private func kind(_ field: Field, isInput: Bool, isRequired: Bool) -> JSONValue {
+        switch field.kind {
+        case .text(let maximum, let multiline):
+            guard isInput else { return ["type": "string"] }
+            let allowed = multiline ? #"[^\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F]"# : #"[^\u0000-\u001F\u007F]"#
+            var schema: [String: JSONValue] = [
+                "type": "string", "maxLength": JSONValue(maximum), "pattern": .string("^\(allowed)*$"),
+            ]
+            if isRequired {
+                // Spaces at the ends are cut off, so something else must stand within.
+                schema["minLength"] = 1
+                schema["pattern"] = .string(#"^[^\s\u0000-\u001F\u007F-\u009F](\#(allowed)*[^\s\u0000-\u001F\u007F-\u009F])?$"#)
+            }
+            return .object(schema)
+        case .integer(let minimum, let maximum):
+            return ["type": "integer", "minimum": JSONValue(max(minimum, -Self.safe)), "maximum": JSONValue(min(maximum, Self.safe))]
+        case .number(let minimum, let maximum):
+            return ["type": "number", "minimum": .number("\(minimum)"), "maximum": .number("\(maximum)")]
+        case .boolean: return ["type": "boolean"]
+        case .date:
+            guard isInput else { return ["type": "string", "format": "date"] }
+            return ["type": "string", "pattern": .string(#"^(18|19|20|21)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])$"#)]
+        case .timestamp:
+            guard isInput else { return ["type": "string", "format": "date-time"] }
+            return [
+                "type": "string",
+                "pattern": .string(
+                    #"^(19|20|21)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])$"#),
+            ]
+        case .choice(let choices): return ["type": "string", "enum": .array(choices.map { .string($0) })]
+        case .reference, .foreignID: return ["type": "string", "format": "uuid"]
+        case .email:
+            return isInput ? ["type": "string", "format": "email", "pattern": .string(#"^[a-z0-9]{1,20}@[a-z0-9]{1,20}\.[a-z]{2,10}$"#)] : ["type": "string"]
+        case .phone:
+            return isInput ? ["type": "string", "pattern": .string(#"^\+[1-9][0-9]{7,14}$"#)] : ["type": "string"]
+        case .country: return ["type": "string", "enum": .array(Self.countries)]
+        case .currency: return ["type": "string", "enum": .array(Self.currencies)]
+        case .money:
+            return [
+                "type": "object", "required": ["amount", "currency"], "additionalProperties": false,
+                "properties": [
+                    "amount": [
+                        "type": "integer", "minimum": JSONValue(-FieldReader.largestAmount),
+                        "maximum": JSONValue(FieldReader.largestAmount),
+                        "description": "Minor units: cents of a euro.",
+                    ],
+                    "currency": ["type": "string", "enum": .array(Self.currencies)],
+                ],
+            ]
+        case .tags(let maximum):
+            let tag = Field("tag", .text(max: 60), Label("Tag", "标签"))
+            return ["type": "array", "maxItems": JSONValue(maximum), "items": kind(tag, isInput: isInput, isRequired: true)]
+        case .list(let fields, let maximum):
+            return ["type": "array", "maxItems": JSONValue(maximum), "items": object(fields, isInput: isInput)]
+        }
+    }
+
+    /// Integers that every JSON reader keeps exactly.
+    private static let safe = 9_007_199_254_740_991
+
+    private static let countries = ["CN", "DE", "FR", "GB", "IT", "JP", "NL", "US", "ES", "SE"].map { JSONValue.string($0) }
+    private static let currencies = ["CNY", "EUR", "GBP", "JPY", "USD", "CHF"].map { JSONValue.string($0) }
+
+    private func object(_ fields: [Field], isInput: Bool) -> JSONValue {
+        var properties: [String: JSONValue] = [:]
+        for field in fields { properties[field.name] = value(field, isInput: isInput, isRequired: field.isRequired) }
+        var schema: [String: JSONValue] = ["type": "object", "properties": .object(properties)]
+        if isInput { schema["additionalProperties"] = false }
+        let required = fields.filter { $0.isRequired && $0.defaultValue == nil }.map { JSONValue.string($0.name) }
+        if isInput && !required.isEmpty { schema["required"] = .array(required) }
+        return .object(schema)
+    }
+
+    // MARK: Records
+
+    func creation(_ type: RecordType) -> JSONValue {
+        object(type.fields.filter { !$0.isReadOnly }, isInput: true)
+    }
+
+    func patch(_ type: RecordType) -> JSONValue {
+        var properties: [String: JSONValue] = [:]
+        for field in type.fields where !field.isReadOnly && !field.isImmutable {
+            properties[field.name] = value(field, isInput: true, isRequired: field.isRequired)
+        }
+        return ["type": "object", "properties": .object(properties), "additionalProperties": false]
+    }
+
+    func record(_ type: RecordType) -> JSONValue {
+        var properties: [String: JSONValue] = [
+            "id": ["type": "string", "format": "uuid"], "version": ["type": "integer"],
+            "created_at": ["type": "string", "format": "date-time"],
+            "updated_at": ["type": "string", "format": "date-time"],
+            "deleted_at": ["type": "string", "format": "date-time"],
+        ]
+        for field in type.fields { properties[field.name] = value(field, isInput: false, isRequired: false) }
+        return ["type": "object", "properties": .object(properties), "required": ["id", "version"]]
+    }
+
+    func page(_ type: RecordType) -> JSONValue {
+        [
+            "type": "object", "required": ["items", "next_cursor"],
+            "properties": [
+                "items": ["type": "array", "items": record(type)],
+                "next_cursor": ["type": ["string", "null"]], "count": ["type": "integer"],
+            ],
+        ]
+    }
+
+    let history: JSONValue = [
+        "type": "object", "required": ["items"],
+        "properties": [
+            "items": [
+                "type": "array",
+                "items": [
+                    "type": "object", "required": ["version", "at", "actor", "operation", "changes"],
+                    "properties": [
+                        "version": ["type": "integer"], "at": ["type": "string", "format": "date-time"],
+                        "actor": ["type": "string"], "request_id": ["type": "string"],
+                        "change_set": ["type": "string", "format": "uuid"], "operation": ["type": "string"],
+                        "changes": ["type": "object"],
+                    ],
+                ],
+            ]
+        ],
+    ]
+
+    func bulk(_ type: RecordType) -> JSONValue {
+        let create: JSONValue = [
+            "type": "object", "required": ["op", "data"], "additionalProperties": false,
+            "properties": ["op": ["const": "create"], "data": creation(type)],
+        ]
+        let id: JSONValue = ["type": "string", "format": "uuid"]
+        let version: JSONValue = ["type": "integer", "minimum": 1, "maximum": 1_000_000]
+        let update: JSONValue = [
+            "type": "object", "required": ["op", "id", "data"], "additionalProperties": false,
+            "properties": ["op": ["const": "update"], "id": id, "version": version, "data": patch(type)],
+        ]
+        let delete: JSONValue = [
+            "type": "object", "required": ["op", "id"], "additionalProperties": false,
+            "properties": ["op": ["const": "delete"], "id": id, "version": version],
+        ]
+        return [
+            "type": "object", "required": ["operations"], "additionalProperties": false,
+            "properties": [
+                "operations": [
+                    "type": "array", "minItems": 1, "maxItems": 1000,
+                    // An operation that can't be done is told in its own result: any object is taken here.
+                    "items": ["type": "object"], "examples": [[create, update, delete]],
+                ]
+            ],
+        ]
+    }
+
+    let bulkResult: JSONValue = [
+        "type": "object", "required": ["results"],
+        "properties": [
+            "results": [
+                "type": "array",
+                "items": [
+                    "type": "object", "required": ["status"],
+                    "properties": [
+                        "status": ["type": "integer"], "id": ["type": "string", "format": "uuid"],
+                        "version": ["type": "integer"], "code": ["type": "string"],
+                    ],
+                ],
+            ]
+        ],
+    ]
+
+    // MARK: Parameters
+
+    func listParameters(_ type: RecordType) -> [JSONValue] {
+        let sortable = ["created_at", "updated_at"] + type.fields.filter(\.isSortable).map(\.name)
+        let sorts = sortable.flatMap { [JSONValue.string($0), .string("-\($0)")] }
+        return [
+            Self.query("limit", ["type": "integer", "minimum": 1, "maximum": 200]),
+            Self.query("sort", ["type": "string", "enum": .array(sorts)]),
+            Self.query("cursor", ["type": "string"]),
+            Self.query("count", ["type": "string", "enum": ["exact", "estimate"]]),
+            fields(type),
+            [
+                "name": "filter", "in": "query", "required": false,
+                "description": "A condition on the records, as JSON.",
+                "content": ["application/json": ["schema": filter(type)]],
+            ],
+        ]
+    }
+
+    /// Conditions by kind of field: what the document allows, the service takes.
+    private func filter(_ type: RecordType) -> JSONValue {
+        func condition(_ names: [String], _ ops: [String], _ value: JSONValue) -> JSONValue? {
+            if names.isEmpty { return nil }
+            return [
+                "type": "object", "required": ["field", "op", "value"], "additionalProperties": false,
+                "properties": [
+                    "field": ["type": "string", "enum": .array(names.map { .string($0) })],
+                    "op": ["type": "string", "enum": .array(ops.map { .string($0) })], "value": value,
+                ],
+            ]
+        }
+        func names(_ isWanted: (FieldKind) -> Bool) -> [String] { type.fields.filter { isWanted($0.kind) }.map(\.name) }
+        let text = names { if case .text(let maximum, _) = $0 { maximum >= 60 } else { false } }
+        let word: JSONValue = ["type": "string", "pattern": "^[A-Za-z0-9]{1,40}$"]
+        let number = names { if case .integer(let low, let high) = $0 { low <= 0 && high >= 100 } else { false } }
+        let id = names { kind in
+            switch kind {
+            case .reference, .foreignID: true
+            default: false
+            }
+        }
+        let time: JSONValue = ["type": "string", "pattern": "^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9])T([01][0-9]|2[0-3]):[0-5][0-9]:00Z$"]
+        let conditions = [
+            condition(text, ["eq", "ne", "contains", "starts", "matches"], word),
+            condition(number, ["eq", "ne", "lt", "lte", "gt", "gte"], ["type": "integer", "minimum": 0, "maximum": 100]),
+            condition(["created_at", "updated_at"], ["lt", "lte", "gt", "gte"], time),
+            condition(id, ["eq", "ne"], ["type": "string", "format": "uuid"]),
+            condition(type.fields.map(\.name), ["empty"], ["type": "boolean"]),
+        ].compactMap { $0 }
+        let some: JSONValue = ["type": "array", "minItems": 1, "maxItems": 3, "items": ["anyOf": .array(conditions)]]
+        return [
+            "anyOf": .array(
+                conditions + ["and", "or"].map { name in
+                    [
+                        "type": "object", "required": [.string(name)], "additionalProperties": false,
+                        "properties": .object([name: some]),
+                    ]
+                })
+        ]
+    }
+
+    func fields(_ type: RecordType) -> JSONValue {
+        Self.query("fields", ["type": "string", "enum": .array(type.fields.prefix(6).map { .string($0.name) })])
+    }
+
+    let dryRun = query("dry_run", ["type": "boolean"])
+    let merge = query("merge", ["type": "boolean"])
+    let ifMatch: JSONValue = [
+        "name": "If-Match", "in": "header", "required": true,
+        "schema": ["type": "string", "pattern": #"^(\*|"[1-9][0-9]{0,8}")$"#],
+    ]
+    let idempotencyKey: JSONValue = [
+        "name": "Idempotency-Key", "in": "header", "required": false,
+        "schema": ["type": "string", "pattern": "^[A-Za-z0-9_-]{8,64}$"],
+    ]
+
+    static func query(_ name: String, _ schema: JSONValue) -> JSONValue {
+        ["name": .string(name), "in": "query", "required": false, "schema": schema]
+    }
+}

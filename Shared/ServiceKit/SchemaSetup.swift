@@ -1,0 +1,76 @@
+import Database
+import Foundation
+import Jobs
+import Logging
+import Records
+import Redis
+import Tenancy
+
+/// Brings a database up for the platform and its services.
+package struct SchemaSetup: Sendable {
+    private let services: [ServiceDescription]
+    private let logger: Logger
+
+    package init(services: [ServiceDescription], logger: Logger) {
+        self.services = services
+        self.logger = logger
+    }
+
+    /// The platform's migrations, and each service's, by schema, in the order they run.
+    package var plan: [(schema: String, migrations: [Migration])] {
+        [("platform", [PlatformSchema.migrations[0], JobsSchema.platformMigration, PlatformSchema.migrations[1]])]
+            + services.map { ($0.name, $0.allMigrations) }
+    }
+
+    /// Creates roles and extensions, as a superuser. Safe to repeat.
+    package func bootstrap(admin: Database) async throws {
+        try await admin.withoutTenant { transaction in
+            try await transaction.script(PlatformSchema.bootstrap(services: services.map(\.name)))
+        }
+    }
+
+    /// Sets the passwords of the roles that sign in: for servers that do not trust the local address.
+    package func setPassword(_ password: String, admin: Database) async throws {
+        let quoted = password.replacingOccurrences(of: "'", with: "''")
+        let roles = ["guanxi_owner"] + services.map { "guanxi_\($0.name)" }
+        try await admin.withoutTenant { transaction in
+            try await transaction.script(roles.map { "alter role \($0) password '\(quoted)';" }.joined(separator: "\n"))
+        }
+    }
+
+    /// Applies what is pending, as the owner. Gives what was applied, as `schema/id`.
+    package func migrate(owner: Database) async throws -> [String] {
+        let migrator = Migrator(database: owner)
+        var applied: [String] = []
+        for (schema, migrations) in plan {
+            for id in try await migrator.migrate(schema: schema, migrations) {
+                applied.append("\(schema)/\(id)")
+                logger.info("migrated", metadata: ["migration": "\(schema)/\(id)"])
+            }
+        }
+        for service in services { try await subscribe(service, owner: owner) }
+        return applied
+    }
+
+    /// Writes down which events each service's queues want, before any process runs: what is published from the first
+    /// moment on reaches them.
+    private func subscribe(_ service: ServiceDescription, owner: Database) async throws {
+        // No Redis is asked: the registry only needs something to hold.
+        let redis = try RedisClient(url: "redis://127.0.0.1:1", logger: logger)
+        let outbox = Outbox(schema: service.name, database: owner, redis: redis, logger: logger)
+        let store = RecordStore(catalogue: service.catalogue, database: owner, outbox: outbox, secret: [])
+        for (queue, events) in service.registry(store).subscriptions {
+            _ = try await owner.query(
+                tenant: nil, Statement("select platform.subscribe($1, $2::text[])", [.text(queue), .array(events)]))
+        }
+        redis.close()
+    }
+
+    /// What is applied and what is pending. Changes nothing.
+    package func status(owner: Database) async throws -> [Migrator.Status] {
+        let migrator = Migrator(database: owner)
+        var all: [Migrator.Status] = []
+        for (schema, migrations) in plan { all += try await migrator.status(schema: schema, migrations) }
+        return all
+    }
+}

@@ -1,0 +1,57 @@
+import Database
+import Foundation
+import Jobs
+import Records
+
+/// A domain service, described: its records, its own endpoints, its jobs and its schema's history. One page each.
+package struct ServiceDescription: Sendable {
+    /// Also the schema's name and, behind `guanxi_`, the database role's.
+    package let name: String
+    package let types: [RecordType]
+    package let migrations: [Migration]
+    /// The queues its workers serve unless told otherwise.
+    package let queues: [String]
+    package let endpoints: @Sendable (RecordStore) -> [Endpoint]
+    package let jobs: @Sendable (inout JobRegistry, RecordStore) -> Void
+
+    package init(
+        name: String, types: [RecordType], migrations: [Migration], queues: [String] = [],
+        endpoints: @escaping @Sendable (RecordStore) -> [Endpoint] = { _ in [] },
+        jobs: @escaping @Sendable (inout JobRegistry, RecordStore) -> Void = { _, _ in }
+    ) {
+        self.name = name
+        self.types = types
+        self.migrations = migrations
+        self.queues = ["\(name).import", "\(name).events", "\(name).default"] + queues
+        self.endpoints = endpoints
+        self.jobs = jobs
+    }
+
+    package var catalogue: Catalogue { Catalogue(types) }
+
+    /// The whole history of the schema: the common tables, then the service's own.
+    package var allMigrations: [Migration] {
+        [
+            Migration(
+                "M-001CreateSchema",
+                """
+                create schema \(name);
+                grant usage on schema \(name) to guanxi_\(name);
+                grant usage, create on schema \(name) to guanxi_across;
+                """),
+            JobsSchema.migration(schema: name),
+            RecordsSchema.migration(schema: name),
+        ] + migrations
+    }
+
+    /// What the service's workers can do.
+    package func registry(_ store: RecordStore) -> JobRegistry {
+        var registry = JobRegistry()
+        let runner = ImportRunner(store: store)
+        registry.handle(named: "\(name).run-import", RunImport.self) { job, context in
+            try await runner.run(job, context)
+        }
+        jobs(&registry, store)
+        return registry
+    }
+}

@@ -1,0 +1,225 @@
+import ArgumentParser
+import CoreMetrics
+import Database
+import Foundation
+import HTTPTypes
+import Hummingbird
+import Jobs
+import Logging
+import Records
+import Redis
+import ServiceLifecycle
+import Tenancy
+
+/// One process of a service, from its configuration to its end. A service's executable is nothing but a call of this.
+package struct ServiceProcess: Sendable {
+    private let description: ServiceDescription
+    private let configuration: ServiceConfiguration
+    private let logger: Logger
+    private let metrics: PrometheusMetrics
+    private let database: Database
+    private let redis: RedisClient
+    private let outbox: Outbox
+    private let store: RecordStore
+
+    /// Reads the configuration; connects to nothing yet.
+    package init(_ description: ServiceDescription) async throws {
+        let configuration = try await ServiceConfiguration()
+        let level = try configuration.logLevel()
+        LoggingSystem.bootstrap { JSONLogHandler(label: $0, level: level) }
+        let metrics = PrometheusMetrics()
+        MetricsSystem.bootstrap(metrics)
+        let logger = Logger(label: description.name)
+        let settings = ConnectionSettings(
+            connection: try configuration.required("database.url"), applicationName: "guanxi-\(description.name)")
+        self.description = description
+        self.configuration = configuration
+        self.logger = logger
+        self.metrics = metrics
+        database = Database(
+            settings: settings, pipelined: try configuration.int("database.pipelined", minimum: 1),
+            interactive: try configuration.int("database.interactive", minimum: 2), logger: logger)
+        redis = try RedisClient(url: configuration.string("redis.url"), logger: logger)
+        outbox = Outbox(schema: description.name, database: database, redis: redis, logger: logger)
+        store = RecordStore(
+            catalogue: description.catalogue, database: database, outbox: outbox, secret: try configuration.secret())
+    }
+
+    /// Answers HTTP until SIGTERM or SIGINT.
+    package func serve() async throws {
+        let authenticator = Authenticator(database: database)
+        var endpoints = RecordEndpoints(store: store).all
+        endpoints += CommonEndpoints(store: store, signIn: SignIn(database: database)).all
+        endpoints += description.endpoints(store)
+        let document = OpenAPIDocument(service: description.name, endpoints: endpoints)
+        let json = document.json.encodedBytes
+        let page = DocumentationPage(document: document).html
+        endpoints += [
+            Endpoint(.get, "/openapi.json", "The service's description", isPublic: true) { _ in EndpointResponse(200, json) },
+            Endpoint(.get, "/docs", "The description for people", isPublic: true) { _ in
+                EndpointResponse(200, page, contentType: "text/html; charset=utf-8")
+            },
+        ]
+        let responder = ServiceResponder(
+            service: description.name, table: RouteTable(endpoints), authenticator: authenticator,
+            maximumBody: try configuration.int("http.maximumBody", minimum: 1024), logger: logger)
+        let host = configuration.string("http.host")
+        let port = try configuration.int("http.port")
+        let announced = Announcement(service: description.name, role: "serve")
+        let application = Application(
+            responder: responder,
+            server: .http1(
+                configuration: .init(
+                    idleTimeout: .seconds(75),
+                    httpDecoderConfiguration: .init(
+                        maxHeaderFieldSize: 16_384, maxHeaderListSize: 65_536, maxHeaderFieldCount: 200))),
+            configuration: .init(address: .hostname(host, port: port)),
+            onServerRunning: { channel in announced.print(address: host, port: channel.localAddress?.port) },
+            logger: quietLogger)
+        try await run([outbox, try internalServer(workers: []), application])
+        authenticator.close()
+    }
+
+    /// Works the queues until SIGTERM or SIGINT.
+    package func work(queues: [String]?, concurrency: Int?) async throws {
+        let names = (queues ?? description.queues).map { $0.contains(".") ? $0 : "\(description.name).\($0)" }
+        var settings = QueueWorker.Settings()
+        settings.concurrency = try concurrency ?? configuration.int("worker.concurrency", minimum: 1)
+        settings.grace = .seconds(try configuration.int("worker.grace"))
+        let registry = description.registry(store)
+        let workers = names.map {
+            QueueWorker(
+                queue: $0, registry: registry, outbox: outbox, database: database, redis: redis, settings: settings,
+                logger: logger)
+        }
+        let scheduler = RecurringScheduler(jobs: registry.recurring, outbox: outbox, database: database, logger: logger)
+        Announcement(service: description.name, role: "work").print(address: nil, port: nil)
+        try await run([outbox, scheduler, try internalServer(workers: workers)] + workers)
+    }
+
+    /// Creates roles where the administrator's connection is given, then applies what is pending.
+    package func migrate() async throws {
+        let setup = SchemaSetup(services: [description], logger: logger)
+        let admin = configuration.string("database.adminUrl")
+        if !admin.isEmpty {
+            let database = Database(settings: ConnectionSettings(connection: admin), pipelined: 1, interactive: 1, logger: logger)
+            try await setup.bootstrap(admin: database)
+            database.close()
+        }
+        let owner = Database(
+            settings: ConnectionSettings(connection: try configuration.required("database.ownerUrl"), statementTimeout: 0),
+            pipelined: 1, interactive: 1, logger: logger)
+        for id in try await setup.migrate(owner: owner) { print("applied \(id)") }
+        owner.close()
+    }
+
+    private func run(_ services: [any ServiceLifecycle.Service]) async throws {
+        // No event is published before it is known who wants it.
+        while true {
+            do {
+                try await outbox.subscriptions.refresh()
+                break
+            } catch {
+                logger.warning("waiting for PostgreSQL", metadata: ["error": "\(error)"])
+                try await Task.sleep(for: .seconds(1))
+            }
+        }
+        // Those that end alone (a worker that has nothing left to do) end everything in good order.
+        var group = ServiceGroupConfiguration(
+            services: services.map { .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup) },
+            gracefulShutdownSignals: [.sigterm, .sigint], logger: quietLogger)
+        group.maximumGracefulShutdownDuration = .seconds(try configuration.int("worker.grace") + 10)
+        try await ServiceGroup(configuration: group).run()
+        database.close()
+        redis.close()
+    }
+
+    /// The libraries' own talk is of interest when something is wrong.
+    private var quietLogger: Logger {
+        var quiet = logger
+        quiet.logLevel = max(logger.logLevel, .warning)
+        return quiet
+    }
+
+    /// Health and metrics, for operators and their tools alone.
+    private func internalServer(workers: [QueueWorker]) throws -> some ServiceLifecycle.Service {
+        let (database, redis, metrics) = (database, redis, metrics)
+        let router = Router()
+        router.get("/healthz") { _, _ in
+            // A worker that has not reached Redis for a minute is of no use: let the supervisor decide.
+            workers.allSatisfy { $0.secondsSinceFetch < 60 || $0.runningCount > 0 } ? HTTPResponse.Status.ok : .serviceUnavailable
+        }
+        router.get("/readyz") { _, _ -> HTTPResponse.Status in
+            do {
+                _ = try await database.query(tenant: nil, Statement("select 1"), readOnly: true)
+                _ = try await redis.command(key: "gx:ready", ["EXISTS", "gx:ready"])
+                return .ok
+            } catch {
+                return .serviceUnavailable
+            }
+        }
+        router.get("/metrics") { _, _ in
+            Response(
+                status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8"],
+                body: .init(byteBuffer: ByteBuffer(string: metrics.text)))
+        }
+        let host = configuration.string("http.host")
+        return Application(
+            router: router,
+            configuration: .init(address: .hostname(host, port: try configuration.int("internal.port"))),
+            logger: quietLogger)
+    }
+}
+
+/// The one line that a process prints when it is ready, for whoever started it.
+private struct Announcement: Sendable {
+    let service: String
+    let role: String
+
+    func print(address: String?, port: Int?) {
+        var line = "ready \(service) \(role)"
+        if let address, let port { line += " \(address):\(port)" }
+        FileHandle.standardOutput.write(Data((line + "\n").utf8))
+    }
+}
+
+/// The command line that every service has: `serve`, `work`, `migrate`.
+package struct ServiceCommand {
+    private let description: ServiceDescription
+
+    package init(_ description: ServiceDescription) { self.description = description }
+
+    /// Runs the command line and ends the process with a status that means something: 0 done, 64 wrong usage, 78 wrong
+    /// configuration, 1 anything else.
+    package func main() async {
+        var arguments = Array(CommandLine.arguments.dropFirst())
+        let verb = arguments.isEmpty ? "" : arguments.removeFirst()
+        do {
+            switch verb {
+            case "serve" where arguments.isEmpty: try await ServiceProcess(description).serve()
+            case "migrate" where arguments.isEmpty: try await ServiceProcess(description).migrate()
+            case "work":
+                let options = try WorkOptions.parse(arguments)
+                try await ServiceProcess(description).work(
+                    queues: options.queues?.split(separator: ",").map(String.init), concurrency: options.concurrency)
+            default:
+                FileHandle.standardError.write(
+                    Data("usage: \(description.name) serve | work [--queues a,b] [--concurrency n] | migrate\n".utf8))
+                exit(64)
+            }
+        } catch let error as ConfigurationProblem {
+            FileHandle.standardError.write(Data("\(error)\n".utf8))
+            exit(78)
+        } catch {
+            FileHandle.standardError.write(Data("\(description.name): \(error)\n".utf8))
+            exit(1)
+        }
+    }
+}
+
+private struct WorkOptions: ParsableArguments {
+    @Option(help: "Queues to serve, separated by commas; the service's name may be left out.")
+    var queues: String?
+    @Option(help: "Jobs to run at once in each queue.")
+    var concurrency: Int?
+}

@@ -1,0 +1,46 @@
+import Foundation
+import Tenancy
+
+/// A W3C `traceparent`: the trace a request belongs to, and the span that continues it.
+package struct TraceContext: Sendable, Equatable {
+    package let traceID: String
+    package let spanID: String
+    package let flags: String
+
+    /// Reads a header of version 00; nil when malformed, and then a fresh trace begins.
+    package init?(header: String) {
+        let parts = header.split(separator: "-", omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 4, parts[0] == "00", Self.isHex(parts[1], 32), Self.isHex(parts[2], 16),
+            Self.isHex(parts[3], 2), parts[1].contains(where: { $0 != "0" }), parts[2].contains(where: { $0 != "0" })
+        else { return nil }
+        (traceID, spanID, flags) = (parts[1], parts[2], parts[3])
+    }
+
+    private init(traceID: String, spanID: String, flags: String) {
+        (self.traceID, self.spanID, self.flags) = (traceID, spanID, flags)
+    }
+
+    /// A new trace.
+    package static func fresh() -> TraceContext {
+        TraceContext(traceID: hex(16), spanID: hex(8), flags: "01")
+    }
+
+    /// The next span of the same trace.
+    package func child() -> TraceContext { TraceContext(traceID: traceID, spanID: Self.hex(8), flags: flags) }
+
+    package var header: String { "00-\(traceID)-\(spanID)-\(flags)" }
+
+    private static func isHex(_ text: String, _ count: Int) -> Bool {
+        text.utf8.count == count && text.utf8.allSatisfy { (48...57).contains($0) || (97...102).contains($0) }
+    }
+
+    private static func hex(_ count: Int) -> String {
+        var random = SystemRandomNumberGenerator()
+        var text = ""
+        for _ in 0..<count / 8 {
+            let part = String(random.next() | 1, radix: 16)
+            text += String(repeating: "0", count: 16 - part.count) + part
+        }
+        return text
+    }
+}

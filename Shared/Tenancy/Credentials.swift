@@ -1,0 +1,213 @@
+import Database
+import Foundation
+import Logging
+import Synchronization
+
+/// Who is asking: the tenant, the person or key, and what they may do. Everything comes from the credential.
+package struct Principal: Sendable {
+    package let tenant: TenantID
+    package let slug: String
+    /// The person behind a session, or the one a key acts for.
+    package let user: UUID?
+    package let team: UUID?
+    /// What the history shows: `user:<id>` or `key:<id>`.
+    package let actor: String
+    package let permissions: Permissions
+    package let locale: String
+    package let timeZone: String
+    package let defaultCountry: String
+    package let defaultCurrency: String
+    /// Requests per second that the tenant, and this credential, may make.
+    package let tenantRate: Int
+    package let credentialRate: Int?
+    package let isSuspended: Bool
+
+    package init(
+        tenant: TenantID, slug: String, user: UUID?, team: UUID?, actor: String, permissions: Permissions,
+        locale: String, timeZone: String, defaultCountry: String, defaultCurrency: String, tenantRate: Int,
+        credentialRate: Int?, isSuspended: Bool
+    ) {
+        self.tenant = tenant
+        self.slug = slug
+        self.user = user
+        self.team = team
+        self.actor = actor
+        self.permissions = permissions
+        self.locale = locale
+        self.timeZone = timeZone
+        self.defaultCountry = defaultCountry
+        self.defaultCurrency = defaultCurrency
+        self.tenantRate = tenantRate
+        self.credentialRate = credentialRate
+        self.isSuspended = isSuspended
+    }
+}
+
+/// A secret that is shown once: `gx_<id>_<secret>` for keys, `gs_<id>_<secret>` for sessions. Only its hash is stored.
+package struct BearerToken: Sendable {
+    package enum Kind: String, Sendable { case key, session }
+    package let kind: Kind
+    package let id: String
+    private let secret: [UInt8]
+
+    /// A fresh token: 96 bits of id, 256 of secret.
+    package static func make(_ kind: Kind) -> BearerToken {
+        let id = Sodium.random(12).map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+        return BearerToken(kind: kind, id: id, secret: Sodium.random(32))
+    }
+
+    /// Reads a token from an `Authorization` header's credentials; nil when it has not the form of one.
+    package init?(_ text: String) {
+        let parts = text.split(separator: "_", maxSplits: 2, omittingEmptySubsequences: false)
+        guard parts.count == 3, parts[1].utf8.count == 24,
+            parts[1].utf8.allSatisfy({ (48...57).contains($0) || (97...102).contains($0) }),
+            let secret = Sodium.bytes(base64: String(parts[2])), secret.count == 32
+        else { return nil }
+        switch parts[0] {
+        case "gx": kind = .key
+        case "gs": kind = .session
+        default: return nil
+        }
+        id = String(parts[1])
+        self.secret = secret
+    }
+
+    private init(kind: Kind, id: String, secret: [UInt8]) {
+        self.kind = kind
+        self.id = id
+        self.secret = secret
+    }
+
+    /// What its owner keeps.
+    package var text: String { "\(kind == .key ? "gx" : "gs")_\(id)_\(Sodium.base64(secret))" }
+    /// What the database keeps. The secret has 256 random bits, so a fast hash is enough.
+    package var hash: [UInt8] { Sodium.hash(secret) }
+}
+
+/// Turns tokens into principals, with a short memory so that a busy key costs no query per request.
+///
+/// A revoked key is forgotten at once through a notification, and after ten seconds even if that was lost.
+package final class Authenticator: Sendable {
+    private struct Entry {
+        let hash: [UInt8]
+        let principal: Principal
+        let expires: Date?
+        let readAt: ContinuousClock.Instant
+    }
+
+    private let database: Database
+    private let entries = Mutex<[String: Entry]>([:])
+    private let listener: Listener
+    private static let memory: Duration = .seconds(10)
+    private static let capacity = 10_000
+
+    package init(database: Database) {
+        self.database = database
+        let forget = Forgetter()
+        listener = database.listen(channels: ["guanxi_credentials"]) { event in forget.hear(event) }
+        forget.authenticator.withLock { $0 = self }
+    }
+
+    /// Lets the listener, made first, reach the authenticator, made after.
+    private final class Forgetter: Sendable {
+        let authenticator = Mutex<Authenticator?>(nil)
+        func hear(_ event: Listener.Event) { authenticator.withLock { $0 }?.forget(event) }
+    }
+
+    /// The bearer of `token`; nil when the token is unknown, wrong, expired or revoked.
+    package func principal(for token: BearerToken) async throws(DatabaseError) -> Principal? {
+        let key = "\(token.kind.rawValue):\(token.id)"
+        let hash = token.hash
+        let known = entries.withLock { $0[key] }
+        if let known, ContinuousClock.now - known.readAt < Self.memory, known.expires.map({ $0 > Date() }) ?? true {
+            return Sodium.isEqual(known.hash, hash) ? known.principal : nil
+        }
+        let rows = try await database.query(
+            tenant: nil,
+            Statement(
+                """
+                select tenant_id, secret_hash, user_id, team_id, to_json(roles), grants, requests_per_second,
+                    key_requests_per_second, expires_at, status, slug, locale, time_zone, default_country,
+                    default_currency
+                from platform.find_credential($1, $2)
+                """, [.text(token.kind.rawValue), .text(token.id)]), readOnly: true)
+        guard rows.count == 1, let stored = rows.bytes(0, 1) else { return nil }
+        let principal = Self.principal(rows, token: token)
+        let entry = Entry(hash: stored, principal: principal, expires: rows.time(0, 8), readAt: .now)
+        entries.withLock { entries in
+            if entries.count >= Self.capacity { entries.removeAll() }
+            entries[key] = entry
+        }
+        return Sodium.isEqual(stored, hash) ? principal : nil
+    }
+
+    package func close() { listener.close() }
+
+    private func forget(_ event: Listener.Event) {
+        entries.withLock { entries in
+            switch event {
+            case .reconnected: entries.removeAll()
+            case .notification(_, let payload): entries[payload] = nil
+            }
+        }
+    }
+
+    private static func principal(_ rows: Rows, token: BearerToken) -> Principal {
+        let decoder = JSONDecoder()
+        let roles = rows.text(0, 4).flatMap { try? decoder.decode([String].self, from: Data($0.utf8)) } ?? []
+        let custom = rows.text(0, 5).flatMap { try? decoder.decode([String: [Grant]].self, from: Data($0.utf8)) } ?? [:]
+        let user = rows.uuid(0, 2)
+        return Principal(
+            tenant: TenantID(Int64(rows.int(0, 0)!)), slug: rows.text(0, 10)!, user: user, team: rows.uuid(0, 3),
+            actor: token.kind == .key ? "key:\(token.id)" : "user:\(user?.lowercased ?? "")",
+            permissions: Permissions(roles: roles, custom: custom), locale: rows.text(0, 11)!,
+            timeZone: rows.text(0, 12)!, defaultCountry: rows.text(0, 13)!, defaultCurrency: rows.text(0, 14)!,
+            tenantRate: rows.int(0, 6)!, credentialRate: rows.int(0, 7), isSuspended: rows.text(0, 9) != "active")
+    }
+}
+
+/// Signing in with a password.
+package struct SignIn: Sendable {
+    /// What a successful sign-in gives.
+    package struct Session: Sendable {
+        package let token: BearerToken
+        package let expiresAt: Date
+    }
+
+    private let database: Database
+    /// Verified against when there is no such user, so that both answers take the same time.
+    private static let decoy = Sodium.passwordHash("no such user") ?? ""
+
+    package init(database: Database) { self.database = database }
+
+    /// Opens a session of twelve hours; nil when tenant, address or password are wrong, or the account is locked.
+    package func open(tenant slug: String, email: String, password: String) async throws -> Session? {
+        let rows = try await database.query(
+            tenant: nil,
+            Statement(
+                "select tenant_id, id, password_hash, locked_until, status from platform.find_user($1, $2)",
+                [.text(slug), .text(email)]), readOnly: true)
+        let hash = rows.isEmpty ? nil : rows.text(0, 2)
+        let isRight = Sodium.verify(password: password, hash: hash ?? Self.decoy)
+        guard let hash, !hash.isEmpty, let user = rows.uuid(0, 1), let tenant = rows.int(0, 0) else { return nil }
+        if let locked = rows.time(0, 3), locked > Date() { return nil }
+        _ = try await database.query(
+            tenant: nil,
+            Statement(
+                "select platform.note_sign_in($1, $2, $3)", [.int(tenant), .uuid(user), .bool(isRight)]))
+        guard isRight, rows.text(0, 4) == "active" else { return nil }
+        let token = BearerToken.make(.session)
+        let opened = try await database.query(
+            tenant: nil,
+            Statement(
+                "select platform.open_session($1, $2, $3, $4, interval '12 hours')",
+                [.int(tenant), .text(token.id), .bytes(token.hash), .uuid(user)]))
+        return Session(token: token, expiresAt: opened.time(0, 0)!)
+    }
+
+    /// Ends the session of `token`.
+    package func close(_ token: BearerToken) async throws {
+        _ = try await database.query(
+            tenant: nil, Statement("select platform.close_session($1)", [.text(token.id)]))
+    }
+}

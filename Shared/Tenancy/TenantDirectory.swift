@@ -1,0 +1,155 @@
+import Database
+import Foundation
+
+/// The operator's view of tenants, users and keys. Needs the owner's role: services can't use it.
+package struct TenantDirectory: Sendable {
+    /// A tenant as operators see it.
+    package struct Tenant: Sendable, Codable {
+        package let id: Int64
+        package let slug: String
+        package let name: String
+        package let plan: String
+        package let status: String
+        package let locale: String
+        package let timeZone: String
+        package let country: String
+        package let currency: String
+        package let createdAt: String
+    }
+
+    /// What a new tenant is made of.
+    package struct NewTenant: Sendable {
+        package var slug: String
+        package var name: String
+        package var locale = "en"
+        package var timeZone = "UTC"
+        package var country = "US"
+        package var currency = "USD"
+        package var requestsPerSecond = 1000
+
+        package init(slug: String, name: String) {
+            self.slug = slug
+            self.name = name
+        }
+    }
+
+    private let database: Database
+
+    package init(owner database: Database) { self.database = database }
+
+    /// Creates a tenant in one transaction. Throws `.uniqueViolation` for a slug that is taken and `.checkViolation`
+    /// for one that is malformed.
+    package func create(_ tenant: NewTenant) async throws -> TenantID {
+        guard TimeZone(identifier: tenant.timeZone) != nil else {
+            throw DatabaseError(code: .invalidValue, message: "unknown time zone \(tenant.timeZone)")
+        }
+        let rows = try await owning { transaction in
+            try await transaction.query(
+                Statement(
+                    """
+                    insert into platform.tenant
+                        (slug, name, locale, time_zone, default_country, default_currency, requests_per_second)
+                    values ($1, $2, $3, $4, $5, $6, $7) returning tenant_id
+                    """,
+                    [
+                        .text(tenant.slug), .text(tenant.name), .text(tenant.locale), .text(tenant.timeZone),
+                        .text(tenant.country), .text(tenant.currency), .int(tenant.requestsPerSecond),
+                    ]))
+        }
+        return TenantID(Int64(rows.int(0, 0)!))
+    }
+
+    /// All tenants, or the one with `slug`.
+    package func list(slug: String? = nil) async throws -> [Tenant] {
+        let rows = try await owning { transaction in
+            try await transaction.query(
+                Statement(
+                    """
+                    select tenant_id, slug, name, plan, status, locale, time_zone, default_country, default_currency,
+                        to_char(created_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+                    from platform.tenant where $1::text is null or slug = $1 order by slug
+                    """, [.optional(slug)]))
+        }
+        return (0..<rows.count).map { row in
+            Tenant(
+                id: Int64(rows.int(row, 0)!), slug: rows.text(row, 1)!, name: rows.text(row, 2)!,
+                plan: rows.text(row, 3)!, status: rows.text(row, 4)!, locale: rows.text(row, 5)!,
+                timeZone: rows.text(row, 6)!, country: rows.text(row, 7)!, currency: rows.text(row, 8)!,
+                createdAt: rows.text(row, 9)!)
+        }
+    }
+
+    /// Adds a person who can sign in with `password` (at least 10 characters) under `roles`.
+    package func createUser(
+        tenant: TenantID, email: String, name: String, password: String, roles: [String], team: UUID? = nil
+    ) async throws -> UUID {
+        guard password.count >= 10, let hash = Sodium.passwordHash(password) else {
+            throw DatabaseError(code: .invalidValue, message: "a password has at least 10 characters")
+        }
+        let id = UUID.v7()
+        _ = try await owning { transaction in
+            try await transaction.query(
+                Statement(
+                    """
+                    insert into platform.app_user (tenant_id, id, email, name, password_hash, roles, team_id)
+                    values ($1, $2, lower($3), $4, $5, $6::text[], $7)
+                    """,
+                    [
+                        tenant.parameter, .uuid(id), .text(email), .text(name), .text(hash), .array(roles),
+                        team.map(Parameter.uuid) ?? .null,
+                    ]))
+        }
+        return id
+    }
+
+    /// Makes an API key; the returned token is the only time its secret can be seen.
+    package func createKey(
+        tenant: TenantID, name: String, roles: [String], user: UUID? = nil, expiresAt: Date? = nil
+    ) async throws -> BearerToken {
+        let token = BearerToken.make(.key)
+        _ = try await owning { transaction in
+            try await transaction.query(
+                Statement(
+                    """
+                    insert into platform.api_key (tenant_id, id, secret_hash, name, roles, user_id, expires_at)
+                    values ($1, $2, $3, $4, $5::text[], $6, $7)
+                    """,
+                    [
+                        tenant.parameter, .text(token.id), .bytes(token.hash), .text(name), .array(roles),
+                        user.map(Parameter.uuid) ?? .null, expiresAt.map(Parameter.time) ?? .null,
+                    ]))
+        }
+        return token
+    }
+
+    /// Revokes a key; services forget it at once. False when no live key has this id.
+    package func revokeKey(_ id: String) async throws -> Bool {
+        let rows = try await owning { transaction in
+            try await transaction.batch([
+                Statement(
+                    "update platform.api_key set revoked_at = now() where id = $1 and revoked_at is null", [.text(id)]),
+                Statement("select pg_notify('guanxi_credentials', 'key:' || $1)", [.text(id)]),
+            ])
+        }
+        return rows[0].affected == 1
+    }
+
+    /// Sets a tenant's status; services notice within ten seconds.
+    package func setStatus(_ status: String, slug: String) async throws -> Bool {
+        let rows = try await owning { transaction in
+            try await transaction.query(
+                Statement("update platform.tenant set status = $2 where slug = $1", [.text(slug), .text(status)]))
+        }
+        return rows.affected == 1
+    }
+
+    /// Row security binds the owner too; the directory works as the role that may see all tenants.
+    private func owning<Result: Sendable>(
+        _ body: @escaping @Sendable (Transaction) async throws -> Result
+    ) async throws -> Result {
+        try await database.withoutTenant { transaction in
+            _ = try await transaction.query(Statement("set local role guanxi_across"))
+            return try await body(transaction)
+        }
+    }
+}
