@@ -41,7 +41,7 @@ package enum JobsSchema {
 
             create table SCHEMA.outbox_sent (id uuid primary key, job_ids uuid[] not null);
             create table SCHEMA.relay_position (
-                only boolean primary key default true check (only),
+                is_only boolean primary key default true check (is_only),
                 xid xid8 not null,
                 reached_at timestamptz not null
             );
@@ -126,7 +126,7 @@ package enum JobsSchema {
             grant select, insert, update on SCHEMA.queue_epoch to guanxi_SCHEMA;
             grant usage on schema SCHEMA to guanxi_across;
             grant select on SCHEMA.outbox, SCHEMA.inbox, SCHEMA.outbox_sent to guanxi_across;
-            grant select, delete on SCHEMA.scheduled_job to guanxi_across;
+            grant select, update, delete on SCHEMA.scheduled_job to guanxi_across;
             grant insert on SCHEMA.outbox to guanxi_across;
 
             -- Creates the day partitions of outbox and inbox, from yesterday to a week ahead.

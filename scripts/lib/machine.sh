@@ -28,7 +28,9 @@ ensure_packages() {
     return "$status"
 }
 
+# shellcheck disable=SC2034
 build_packages=(libhiredis-dev libpq-dev libsodium-dev pkg-config)
+# shellcheck disable=SC2034
 server_packages=(postgresql postgresql-contrib redis-server redis-tools)
 
 # The folder of PostgreSQL's programs: the newest version there is.

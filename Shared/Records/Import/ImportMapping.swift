@@ -11,7 +11,15 @@ package struct ImportMapping: Sendable {
         case member(list: Field, member: Field)
     }
 
-    let targets: [(column: String, target: Target)]
+    private(set) var targets: [(column: String, target: Target)]
+
+    /// The same mapping with its columns in the order of the file: of two columns of one field the first comes first.
+    func ordered(by header: [String]) -> ImportMapping {
+        let places = Dictionary(header.enumerated().map { ($0.element, $0.offset) }, uniquingKeysWith: { first, _ in first })
+        var copy = self
+        copy.targets.sort { places[$0.column] ?? .max < places[$1.column] ?? .max }
+        return copy
+    }
 
     /// The mapping a caller gave. Throws 422 with every path that leads nowhere.
     package init(_ mapping: [String: String], type: RecordType) throws {

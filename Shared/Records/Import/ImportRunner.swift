@@ -160,7 +160,7 @@ struct ImportPlan: Sendable {
     let state: ImportState
 
     func mapping(header: [String]) throws -> ImportMapping {
-        try options.mapping.map { try ImportMapping($0, type: options.type) }
+        try options.mapping.map { try ImportMapping($0, type: options.type).ordered(by: header) }
             ?? ImportMapping(guessing: header, type: options.type)
     }
 
