@@ -87,14 +87,21 @@ let package = Package(
         .executableTarget(
             name: "Operator",
             dependencies: [
-                "Database", "Redis", "Tenancy", "Jobs", "Records", "Contracts", "ServiceKit", "Contacts", "Opportunities",
+                "Database", "Redis", "Tenancy", "Jobs", "Records", "Contracts", "ServiceKit", "Contacts",
+                "Opportunities",
                 "Tickets", "Analytics", arguments, logging,
             ],
             path: "Services/Operator", swiftSettings: strict),
 
         .target(
-            name: "TestSupport", dependencies: ["Database", "Redis", "Jobs", "Tenancy", "ServiceKit", logging],
+            name: "TestSupport",
+            dependencies: [
+                "Database", "Redis", "Jobs", "Records", "Tenancy", "ServiceKit", "Contacts", "Opportunities", "Tickets",
+                "Analytics", logging,
+            ],
             path: "Tests/TestSupport", swiftSettings: strict),
+        .testTarget(
+            name: "JobsTests", dependencies: ["Jobs", "Database"], path: "Tests/JobsTests", swiftSettings: strict),
         .testTarget(
             name: "RecordsTests", dependencies: ["Records", "Database"], path: "Tests/RecordsTests",
             swiftSettings: strict),
@@ -102,10 +109,11 @@ let package = Package(
             name: "IntegrationTests",
             dependencies: [
                 "TestSupport", "Database", "Redis", "Jobs", "Tenancy", "Records", "ServiceKit", "Contacts",
-                "Opportunities", "Tickets", "Analytics", "Contracts", logging,
+                "Opportunities", "Tickets", "Analytics", "Contracts", logging, lifecycle,
             ],
             path: "Tests/IntegrationTests", swiftSettings: strict),
         .testTarget(
-            name: "EndToEndTests", dependencies: ["TestSupport"], path: "Tests/EndToEndTests", swiftSettings: strict),
+            name: "EndToEndTests", dependencies: ["TestSupport", "Records", "Redis", "Database"],
+            path: "Tests/EndToEndTests", swiftSettings: strict),
     ] + domains.flatMap(service)
 )

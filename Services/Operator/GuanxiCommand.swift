@@ -1,5 +1,5 @@
-import ArgumentParser
 import Analytics
+import ArgumentParser
 import Contacts
 import Database
 import Foundation

@@ -6,7 +6,10 @@ import ServiceKit
 /// Tickets: what customers ask and complain of, answered in time.
 package let ticketsService = ServiceDescription(
     name: "tickets",
-    types: [Team.type, WorkingCalendarRecord.type, ServiceLevelPolicy.type, Ticket.type, TicketComment.type, SurveyResponse.type],
+    types: [
+        Team.type, WorkingCalendarRecord.type, ServiceLevelPolicy.type, Ticket.type, TicketComment.type,
+        SurveyResponse.type,
+    ],
     migrations: [M0002CreateTickets.migration],
     jobs: { registry, store in
         registry.handle(EscalateTicketJob.self) { job, context in

@@ -39,7 +39,8 @@ public struct AdoptLeadJob: Job {
     public let owner: UUID?
 
     public init(
-        lead: UUID, givenName: String?, familyName: String?, email: String?, phone: String?, company: String?, owner: UUID?
+        lead: UUID, givenName: String?, familyName: String?, email: String?, phone: String?, company: String?,
+        owner: UUID?
     ) {
         self.lead = lead
         self.givenName = givenName

@@ -125,6 +125,7 @@ package final class Database: Sendable {
     /// lost before the commit was sent: it must have no effect but through its transaction; what belongs after the
     /// commit goes into `TenantTransaction.afterCommit`. A lost connection at the commit itself throws
     /// `.connectionLost`: the outcome is unknown then.
+    @discardableResult
     package func withTenant<Result: Sendable>(
         _ tenant: TenantID, _ body: @Sendable (TenantTransaction) async throws -> Result
     ) async throws -> Result {
@@ -135,6 +136,7 @@ package final class Database: Sendable {
 
     /// Runs `body` in one transaction with no tenant set: row security shows it no tenant's rows, so only platform
     /// functions and tables without tenants can be reached.
+    @discardableResult
     package func withoutTenant<Result: Sendable>(
         _ body: @Sendable (Transaction) async throws -> Result
     ) async throws -> Result {

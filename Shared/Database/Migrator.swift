@@ -85,7 +85,9 @@ package struct Migrator: Sendable {
                     "select id, checksum, applied_at::text from migration.applied where schema_name = $1",
                     [.text(schema)]))
             return Dictionary(
-                uniqueKeysWithValues: (0..<rows.count).map { (rows.text($0, 0)!, (rows.text($0, 1)!, rows.text($0, 2))) })
+                uniqueKeysWithValues: (0..<rows.count).map {
+                    (rows.text($0, 0)!, (rows.text($0, 1)!, rows.text($0, 2)))
+                })
         }
         return migrations.map { migration in
             let entry = known[migration.id]

@@ -15,7 +15,8 @@ package struct CronSchedule: Sendable, Equatable {
     /// Reads an expression; nil when it is not one.
     package init?(_ text: String) {
         let fields = text.split(separator: " ", omittingEmptySubsequences: true)
-        guard fields.count == 5, let minutes = Self.values(fields[0], 0...59), let hours = Self.values(fields[1], 0...23),
+        guard fields.count == 5, let minutes = Self.values(fields[0], 0...59),
+            let hours = Self.values(fields[1], 0...23),
             let days = Self.values(fields[2], 1...31), let months = Self.values(fields[3], 1...12),
             let weekdays = Self.values(fields[4], 0...7)
         else { return nil }

@@ -184,6 +184,11 @@ package struct RecurringJob: Sendable {
     package let schedule: CronSchedule
     package let job: any Job
 
+    package init(schedule: CronSchedule, job: any Job) {
+        self.schedule = schedule
+        self.job = job
+    }
+
     /// The name its firings are known by: one per name and time.
     package var name: String { type(of: job).name }
 }

@@ -168,6 +168,9 @@ enum QueueScripts {
             local token = ''
             if shard.epoch ~= epoch then
                 status = 'EPOCH'
+            elseif not redis.call('ZSCORE', P .. 'wk', worker) then
+                -- What an unknown worker held, no sweep would ever return.
+                status = 'LEASE'
             elseif shard.paused == 1 then
                 status = 'PAUSED'
             elseif wanted > 0 then

@@ -154,6 +154,11 @@ package final class QueueWorker: Service {
                 try? await Task.sleep(for: .milliseconds(50 << backoff))
                 continue
             }
+            if fetched.status == .unleased {
+                cancelAll("the worker's lease was lost")
+                if !isStopping { lease = await beginLease() }
+                continue
+            }
             for envelope in fetched.jobs { start(envelope, token: fetched.token) }
             if fetched.status == .stale && !isStopping {
                 do { epoch = try await reconciler.repair() } catch {

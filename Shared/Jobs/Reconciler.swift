@@ -45,7 +45,8 @@ package struct Reconciler: Sendable {
             let rows = try await transaction.batch([
                 Statement(
                     "select pg_advisory_xact_lock(hashtextextended('guanxi.epoch.' || $1, 0))", [.text(queue.name)]),
-                Statement("select epoch, is_recovered from \(schema).queue_epoch where queue = $1", [.text(queue.name)]),
+                Statement(
+                    "select epoch, is_recovered from \(schema).queue_epoch where queue = $1", [.text(queue.name)]),
             ])
             let known = rows[1].int(0, 0)!
             let inRedis = try await queue.depth().epoch

@@ -22,6 +22,13 @@ package struct RedisQueue: Sendable {
         package let outcome: Outcome
         /// Milliseconds that the run took: what its tenant is charged.
         package let measured: Double
+
+        package init(id: UUID, token: String, outcome: Outcome, measured: Double) {
+            self.id = id
+            self.token = token
+            self.outcome = outcome
+            self.measured = measured
+        }
     }
 
     /// What one exchange gave.
@@ -31,6 +38,8 @@ package struct RedisQueue: Sendable {
             /// Redis does not know the current epoch: it lost its data, or stands at an older state.
             case stale = "EPOCH"
             case paused = "PAUSED"
+            /// The worker's lease is gone, and with it all that it held.
+            case unleased = "LEASE"
         }
         package let status: Status
         package let token: String

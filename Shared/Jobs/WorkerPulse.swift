@@ -21,7 +21,8 @@ final class WorkerPulse: Sendable {
     private let counter = Atomic<Int>(0)
 
     init(redis: RedisClient, prefix: String, lease: Duration) {
-        base = "\(ProcessInfo.processInfo.hostName)-\(ProcessInfo.processInfo.processIdentifier)-"
+        base =
+            "\(ProcessInfo.processInfo.hostName)-\(ProcessInfo.processInfo.processIdentifier)-"
             + String(UInt32.random(in: 0...UInt32.max), radix: 36)
         let milliseconds = Int(lease / .milliseconds(1))
         pulse = redis.pulse(every: milliseconds / 3)

@@ -254,7 +254,8 @@ package final class RedisBlockingConnection: Sendable {
 
     /// Waits until one of `keys` (all of one slot) has an element and takes it; nil after `seconds`, which must stay
     /// below the client's reply time-out: a read that times out poisons the connection.
-    package func pop(keys: [String], within seconds: Double) async throws(RedisError) -> (key: String, value: [UInt8])? {
+    package func pop(keys: [String], within seconds: Double) async throws(RedisError) -> (key: String, value: [UInt8])?
+    {
         let command: [RedisArgument] = ["BLPOP"] + keys.map { .text($0) } + [.text(String(seconds))]
         let address = try await client.address(for: keys[0])
         let result: Result<RedisValue, RedisError> = await withCheckedContinuation { continuation in

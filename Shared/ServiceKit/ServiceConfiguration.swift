@@ -23,18 +23,34 @@ package struct ServiceConfiguration: Sendable {
     }
 
     package static let keys: [Key] = [
-        Key(name: "database.url", defaultValue: "", meaning: "libpq connection string of the service's own role; required"),
-        Key(name: "database.adminUrl", defaultValue: "", meaning: "connection string of a superuser, for the first `migrate` alone"),
-        Key(name: "database.ownerUrl", defaultValue: "", meaning: "connection string of the role guanxi_owner, for `migrate` and `guanxi`"),
+        Key(
+            name: "database.url", defaultValue: "",
+            meaning: "libpq connection string of the service's own role; required"),
+        Key(
+            name: "database.adminUrl", defaultValue: "",
+            meaning: "connection string of a superuser, for the first `migrate` alone"),
+        Key(
+            name: "database.ownerUrl", defaultValue: "",
+            meaning: "connection string of the role guanxi_owner, for `migrate` and `guanxi`"),
         Key(name: "database.pipelined", defaultValue: "2", meaning: "connections that carry pipelined requests"),
         Key(name: "database.interactive", defaultValue: "8", meaning: "connections for interactive transactions"),
-        Key(name: "redis.url", defaultValue: "redis://127.0.0.1:6379", meaning: "redis://, sentinel:// or cluster:// address"),
+        Key(
+            name: "redis.url", defaultValue: "redis://127.0.0.1:6379",
+            meaning: "redis://, sentinel:// or cluster:// address"),
         Key(name: "http.host", defaultValue: "127.0.0.1", meaning: "address that the service listens on"),
         Key(name: "http.port", defaultValue: "8081", meaning: "port that the service listens on; 0 takes a free one"),
-        Key(name: "internal.port", defaultValue: "0", meaning: "port of health and metrics, on the same host; 0 takes a free one"),
-        Key(name: "http.maximumBody", defaultValue: "1048576", meaning: "bytes of a request's body (imports have no limit)"),
-        Key(name: "secret", defaultValue: "", meaning: "at least 32 characters, the same in all processes: signs cursors; required"),
-        Key(name: "worker.concurrency", defaultValue: "16", meaning: "jobs that a worker runs at once in each of its queues"),
+        Key(
+            name: "internal.port", defaultValue: "0",
+            meaning: "port of health and metrics, on the same host; 0 takes a free one"),
+        Key(
+            name: "http.maximumBody", defaultValue: "1048576",
+            meaning: "bytes of a request's body (imports have no limit)"),
+        Key(
+            name: "secret", defaultValue: "",
+            meaning: "at least 32 characters, the same in all processes: signs cursors; required"),
+        Key(
+            name: "worker.concurrency", defaultValue: "16",
+            meaning: "jobs that a worker runs at once in each of its queues"),
         Key(name: "worker.grace", defaultValue: "20", meaning: "seconds that running jobs may go on after SIGTERM"),
         Key(name: "log.level", defaultValue: "info", meaning: "trace, debug, info, notice, warning, error or critical"),
     ]
@@ -54,13 +70,16 @@ package struct ServiceConfiguration: Sendable {
     /// For tests: the values themselves, by key.
     package init(values: [String: String]) {
         let prefixed = Dictionary(uniqueKeysWithValues: values.map { (Self.environmentName($0.key), $0.value) })
-        reader = ConfigReader(provider: EnvironmentVariablesProvider(environmentVariables: prefixed)).scoped(to: "guanxi")
+        reader = ConfigReader(provider: EnvironmentVariablesProvider(environmentVariables: prefixed)).scoped(
+            to: "guanxi")
     }
 
     /// `http.port` is `GUANXI_HTTP_PORT` in the environment.
     package static func environmentName(_ key: String) -> String {
         let snake = key.reduce(into: "") { result, character in
-            if character == "." { result.append("_") } else {
+            if character == "." {
+                result.append("_")
+            } else {
                 if character.isUppercase { result.append("_") }
                 result.append(character.uppercased())
             }

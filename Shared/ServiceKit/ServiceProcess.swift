@@ -55,7 +55,9 @@ package struct ServiceProcess: Sendable {
         let json = document.json.encodedBytes
         let page = DocumentationPage(document: document).html
         endpoints += [
-            Endpoint(.get, "/openapi.json", "The service's description", isPublic: true) { _ in EndpointResponse(200, json) },
+            Endpoint(.get, "/openapi.json", "The service's description", isPublic: true) { _ in
+                EndpointResponse(200, json)
+            },
             Endpoint(.get, "/docs", "The description for people", isPublic: true) { _ in
                 EndpointResponse(200, page, contentType: "text/html; charset=utf-8")
             },
@@ -102,12 +104,14 @@ package struct ServiceProcess: Sendable {
         let setup = SchemaSetup(services: [description], logger: logger)
         let admin = configuration.string("database.adminUrl")
         if !admin.isEmpty {
-            let database = Database(settings: ConnectionSettings(connection: admin), pipelined: 1, interactive: 1, logger: logger)
+            let database = Database(
+                settings: ConnectionSettings(connection: admin), pipelined: 1, interactive: 1, logger: logger)
             try await setup.bootstrap(admin: database)
             database.close()
         }
         let owner = Database(
-            settings: ConnectionSettings(connection: try configuration.required("database.ownerUrl"), statementTimeout: 0),
+            settings: ConnectionSettings(
+                connection: try configuration.required("database.ownerUrl"), statementTimeout: 0),
             pipelined: 1, interactive: 1, logger: logger)
         for id in try await setup.migrate(owner: owner) { print("applied \(id)") }
         owner.close()
@@ -147,7 +151,8 @@ package struct ServiceProcess: Sendable {
         let router = Router()
         router.get("/healthz") { _, _ in
             // A worker that has not reached Redis for a minute is of no use: let the supervisor decide.
-            workers.allSatisfy { $0.secondsSinceFetch < 60 || $0.runningCount > 0 } ? HTTPResponse.Status.ok : .serviceUnavailable
+            workers.allSatisfy { $0.secondsSinceFetch < 60 || $0.runningCount > 0 }
+                ? HTTPResponse.Status.ok : .serviceUnavailable
         }
         router.get("/readyz") { _, _ -> HTTPResponse.Status in
             do {

@@ -7,7 +7,9 @@ import ServiceKit
 struct DashboardEndpoint {
     let store: RecordStore
 
-    private static let day: JSONValue = ["type": "string", "pattern": "^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])$"]
+    private static let day: JSONValue = [
+        "type": "string", "pattern": "^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])$",
+    ]
 
     var endpoint: Endpoint {
         let documentation = EndpointDocumentation {
@@ -21,7 +23,9 @@ struct DashboardEndpoint {
         }
         return Endpoint(.get, "/v1/dashboard", "Counts and sums per day", documentation: documentation) { request in
             try request.allow(["from", "to"])
-            guard request.principal.permissions.scope(of: .read, on: "dashboard") == .all else { throw Problem.forbidden }
+            guard request.principal.permissions.scope(of: .read, on: "dashboard") == .all else {
+                throw Problem.forbidden
+            }
             let from = try Self.day(request, "from")
             let to = try Self.day(request, "to")
             let parameters: [Parameter] = [request.context.tenant.parameter, .optional(from), .optional(to)]

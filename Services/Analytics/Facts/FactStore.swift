@@ -77,7 +77,8 @@ struct FactStore {
             where f.tenant_id = $1 and f.kind = $2 and f.id = n.id
             """,
             [
-                tenant.parameter, .text(kind), .array(facts.map(\.id.lowercased)), .array(facts.map { "\($0.version)" }),
+                tenant.parameter, .text(kind), .array(facts.map(\.id.lowercased)),
+                .array(facts.map { "\($0.version)" }),
                 .array(facts.map { $0.contact?.lowercased }), .array(facts.map { Timestamp.sqlText($0.at) }),
                 .array(facts.map(\.state)), .array(facts.map { $0.amount.map(String.init) }),
                 .array(facts.map(\.currency)), .array(facts.map { $0.measure.map { "\($0)" } }),

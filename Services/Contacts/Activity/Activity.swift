@@ -13,7 +13,8 @@ enum Activity {
                 "kind", .choice(["call", "email", "meeting", "note", "web_visit", "social_message", "community_post"]),
                 Label("Kind", "类型")
             ).required(),
-            Field("direction", .choice(["inbound", "outbound", "internal"]), Label("Direction", "方向")).byDefault("outbound"),
+            Field("direction", .choice(["inbound", "outbound", "internal"]), Label("Direction", "方向")).byDefault(
+                "outbound"),
             Field("subject", .text(max: 300), Label("Subject", "主题")),
             Field("body", .text(max: 20_000, multiline: true), Label("Body", "内容")),
             Field("occurred_at", .timestamp, Label("When", "时间")).sortable(),

@@ -26,7 +26,8 @@ enum Contact {
             Field("likelihood_to_repurchase", .integer(min: 0, max: 10), Label("Likelihood to repurchase", "再购意愿")),
             Field("likelihood_to_recommend", .integer(min: 0, max: 10), Label("Likelihood to recommend", "推荐意愿")),
             Field("do_not_contact", .boolean, Label("Do not contact", "请勿联系")).byDefault(false),
-            Field("quality_score", .integer(min: 0, max: 100), Label("Quality of the record", "资料质量")).readOnly().sortable(),
+            Field("quality_score", .integer(min: 0, max: 100), Label("Quality of the record", "资料质量")).readOnly()
+                .sortable(),
         ] + RecordType.origin,
         rules: RecordRules(prepare: prepare, effects: effects))
 
@@ -56,7 +57,8 @@ enum Contact {
             draft["display_name"] = displayName(given: draft["given_name"], family: draft["family_name"])
         }
         if draft["display_name"] == nil {
-            draft["display_name"] = firstValue(draft.record.json("emails")) ?? firstValue(draft.record.json("phones"))
+            draft["display_name"] =
+                firstValue(draft.record.json("emails")) ?? firstValue(draft.record.json("phones"))
                 ?? draft["external_id"]
         }
         // An empty record stays possible: a call from an unknown number begins as one.
@@ -82,7 +84,8 @@ enum Contact {
     private static func quality(_ record: Record) -> Int {
         let wanted = ["given_name", "family_name", "birth_date", "occupation", "industry", "region"]
         let lists = ["emails", "phones", "addresses"]
-        let known = wanted.filter { record.text($0) != nil }.count
+        let known =
+            wanted.filter { record.text($0) != nil }.count
             + lists.filter { (record.text($0) ?? "[]") != "[]" }.count
         return known * 100 / (wanted.count + lists.count)
     }

@@ -62,7 +62,8 @@ struct CustomerSummaryEndpoint {
             ]
             $0.refusals = [404]
         }
-        return Endpoint(.get, "/v1/contacts/{id}/summary", "A customer in figures", documentation: documentation) { request in
+        return Endpoint(.get, "/v1/contacts/{id}/summary", "A customer in figures", documentation: documentation) {
+            request in
             try request.allow([])
             let id = try request.id()
             _ = try await store.get(Contact.type, id, fields: [], request.context)
@@ -74,7 +75,8 @@ struct CustomerSummaryEndpoint {
             var members = rows.isEmpty ? Self.nothing : try JSONParser.parse(rows.text(0, 0)!.utf8).object ?? [:]
             members["contact_id"] = .string(id.lowercased)
             let last = members["last_contact_at"]?.text.flatMap(Timestamp.parse)
-            members["days_since_last_contact"] = last.map { JSONValue(Int(Date().timeIntervalSince($0) / 86_400)) } ?? .null
+            members["days_since_last_contact"] =
+                last.map { JSONValue(Int(Date().timeIntervalSince($0) / 86_400)) } ?? .null
             return EndpointResponse(json: .object(members))
         }
     }

@@ -43,7 +43,8 @@ struct Doctor: AsyncParsableCommand {
             findings.append(
                 Finding(
                     what: "PostgreSQL", state: rows.text(0, 1) ?? "?",
-                    mend: version >= 150_000 ? nil : "install PostgreSQL 15 or newer: unique indexes need NULLS NOT DISTINCT"))
+                    mend: version >= 150_000
+                        ? nil : "install PostgreSQL 15 or newer: unique indexes need NULLS NOT DISTINCT"))
             let skew = abs((rows.double(0, 2) ?? 0) - Date().timeIntervalSince1970)
             findings.append(
                 Finding(
@@ -56,7 +57,8 @@ struct Doctor: AsyncParsableCommand {
             let mayBypass = rows.bool(0, 5) == true
             findings.append(
                 Finding(
-                    what: "privileges of \(rows.text(0, 4) ?? "?")", state: mayBypass ? "bypasses row security" : "bound by row security",
+                    what: "privileges of \(rows.text(0, 4) ?? "?")",
+                    state: mayBypass ? "bypasses row security" : "bound by row security",
                     mend: mayBypass ? "sign in as guanxi_owner, not as a superuser" : nil))
             let setup = SchemaSetup(services: services, logger: session.logger)
             let status = try await setup.status(owner: session.owner)
@@ -77,7 +79,9 @@ struct Doctor: AsyncParsableCommand {
             findings.append(
                 Finding(
                     what: "PostgreSQL", state: "\(error)",
-                    mend: "check GUANXI_DATABASE_OWNER_URL and that the server listens; the first time run `guanxi migrate` with GUANXI_DATABASE_ADMIN_URL set"))
+                    mend:
+                        "check GUANXI_DATABASE_OWNER_URL and that the server listens; the first time run `guanxi migrate` with GUANXI_DATABASE_ADMIN_URL set"
+                ))
         }
         return findings
     }
@@ -87,12 +91,15 @@ struct Doctor: AsyncParsableCommand {
         let rows = try await session.owner.query(
             tenant: nil,
             Statement(
-                "select rolname, rolbypassrls or rolsuper from pg_roles where rolname = any($1::text[])", [.array(wanted)]),
+                "select rolname, rolbypassrls or rolsuper from pg_roles where rolname = any($1::text[])",
+                [.array(wanted)]),
             readOnly: true)
         let known = Dictionary(uniqueKeysWithValues: (0..<rows.count).map { (rows.text($0, 0)!, rows.bool($0, 1)!) })
         return wanted.map { role in
             guard let bypasses = known[role] else {
-                return Finding(what: "role \(role)", state: "missing", mend: "run `guanxi migrate` with GUANXI_DATABASE_ADMIN_URL set")
+                return Finding(
+                    what: "role \(role)", state: "missing",
+                    mend: "run `guanxi migrate` with GUANXI_DATABASE_ADMIN_URL set")
             }
             return Finding(
                 what: "role \(role)", state: bypasses ? "bypasses row security" : "bound by row security",
@@ -104,7 +111,9 @@ struct Doctor: AsyncParsableCommand {
         do {
             let text = try await session.redis.command(key: "gx", ["INFO"]).text ?? ""
             func value(_ key: String) -> String? {
-                text.split(whereSeparator: \.isNewline).first { $0.hasPrefix("\(key):") }.map { String($0.dropFirst(key.count + 1)) }
+                text.split(whereSeparator: \.isNewline).first { $0.hasPrefix("\(key):") }.map {
+                    String($0.dropFirst(key.count + 1))
+                }
             }
             let version = value("redis_version") ?? "?"
             let major = Int(version.split(separator: ".").first ?? "0") ?? 0
@@ -114,13 +123,18 @@ struct Doctor: AsyncParsableCommand {
                 Finding(
                     what: "Redis persistence", state: value("aof_enabled") == "1" ? "append-only file" : "none",
                     mend: value("aof_enabled") == "1"
-                        ? nil : "set appendonly yes: without it every restart means a repair of all queues (nothing is lost, it takes seconds)"),
+                        ? nil
+                        : "set appendonly yes: without it every restart means a repair of all queues (nothing is lost, it takes seconds)"
+                ),
                 Finding(
                     what: "Redis eviction", state: value("maxmemory_policy") ?? "?",
-                    mend: value("maxmemory_policy") == "noeviction" ? nil : "set maxmemory-policy noeviction: evicted keys are forgotten jobs"),
+                    mend: value("maxmemory_policy") == "noeviction"
+                        ? nil : "set maxmemory-policy noeviction: evicted keys are forgotten jobs"),
             ]
         } catch {
-            return [Finding(what: "Redis", state: "\(error)", mend: "check GUANXI_REDIS_URL and that the server listens")]
+            return [
+                Finding(what: "Redis", state: "\(error)", mend: "check GUANXI_REDIS_URL and that the server listens")
+            ]
         }
     }
 }

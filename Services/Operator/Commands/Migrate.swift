@@ -6,7 +6,8 @@ import ServiceKit
 struct Migrate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Brings the database's schemas up to date.",
-        discussion: "With GUANXI_DATABASE_ADMIN_URL set it also creates roles and extensions. Any number may run at once.")
+        discussion:
+            "With GUANXI_DATABASE_ADMIN_URL set it also creates roles and extensions. Any number may run at once.")
 
     @Flag(help: "Show what is applied and what is pending, and change nothing.")
     var status = false
@@ -20,7 +21,8 @@ struct Migrate: AsyncParsableCommand {
         if status || dryRun {
             let all = try await setup.status(owner: session.owner)
             printTable(
-                ["MIGRATION", "STATE", "APPLIED"], all.map { ["\($0.schema)/\($0.id)", $0.state.rawValue, $0.appliedAt ?? "-"] })
+                ["MIGRATION", "STATE", "APPLIED"],
+                all.map { ["\($0.schema)/\($0.id)", $0.state.rawValue, $0.appliedAt ?? "-"] })
             return
         }
         let admin = session.configuration.string("database.adminUrl")

@@ -29,8 +29,10 @@ struct Queues: AsyncParsableCommand {
             let depth = try await RedisQueue(name: name, redis: session.redis).depth()
             lines.append(
                 Line(
-                    queue: name, waiting: depth.waiting, running: depth.running, delayed: depth.delayed, dead: depth.dead,
-                    workers: depth.workers, tenants: depth.tenants, paused: depth.isPaused, oldestSeconds: depth.oldestAge))
+                    queue: name, waiting: depth.waiting, running: depth.running, delayed: depth.delayed,
+                    dead: depth.dead,
+                    workers: depth.workers, tenants: depth.tenants, paused: depth.isPaused,
+                    oldestSeconds: depth.oldestAge))
         }
         if json { return try printJSON(lines) }
         printTable(
@@ -76,8 +78,10 @@ struct Jobs: AsyncParsableCommand {
                 for service in services.map(\.name) {
                     let rows = try await transaction.batch([
                         Statement(
-                            "select tenant_id, name, queue, created_at::text from \(service).outbox where id = $1", [.uuid(job)]),
-                        Statement("select outcome, finished_at::text from \(service).inbox where job_id = $1", [.uuid(job)]),
+                            "select tenant_id, name, queue, created_at::text from \(service).outbox where id = $1",
+                            [.uuid(job)]),
+                        Statement(
+                            "select outcome, finished_at::text from \(service).inbox where job_id = $1", [.uuid(job)]),
                     ])
                     if rows[0].count == 1 {
                         story.origin = service
@@ -101,7 +105,8 @@ struct Jobs: AsyncParsableCommand {
                 [
                     ["job", story.id], ["name", story.name ?? "-"], ["queue", story.queue ?? "-"],
                     ["tenant", story.tenant.map(String.init) ?? "-"], ["from", story.origin ?? "-"],
-                    ["enqueued", story.enqueuedAt ?? "-"], ["outcome", story.outcome], ["finished", story.finishedAt ?? "-"],
+                    ["enqueued", story.enqueuedAt ?? "-"], ["outcome", story.outcome],
+                    ["finished", story.finishedAt ?? "-"],
                 ])
         }
     }

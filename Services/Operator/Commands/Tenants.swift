@@ -85,7 +85,8 @@ struct Users: AsyncParsableCommand {
 
     struct Create: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Creates a user of a tenant.", discussion: "The password is read from GUANXI_USER_PASSWORD, or made and shown once.")
+            abstract: "Creates a user of a tenant.",
+            discussion: "The password is read from GUANXI_USER_PASSWORD, or made and shown once.")
         @Argument(help: "The tenant's slug.") var tenantSlug: String
         @Argument(help: "The address to sign in with.") var email: String
         @Option(help: "The user's name.") var name: String?
@@ -100,7 +101,8 @@ struct Users: AsyncParsableCommand {
             let password = given ?? Sodium.base64(Sodium.random(12))
             do {
                 let id = try await directory.createUser(
-                    tenant: try await tenant(tenantSlug, directory), email: email, name: name ?? email, password: password,
+                    tenant: try await tenant(tenantSlug, directory), email: email, name: name ?? email,
+                    password: password,
                     roles: roles.split(separator: ",").map(String.init), team: team.flatMap(UUID.init(uuidString:)))
                 print("user \(id.lowercased)")
                 if given == nil { print("password \(password)") }
@@ -144,7 +146,9 @@ struct Keys: AsyncParsableCommand {
             let session = try await OperatorSession()
             defer { session.close() }
             let id = BearerToken(key)?.id ?? key
-            guard try await TenantDirectory(owner: session.owner).revokeKey(id) else { throw usage("there is no such key") }
+            guard try await TenantDirectory(owner: session.owner).revokeKey(id) else {
+                throw usage("there is no such key")
+            }
             print("revoked \(id)")
         }
     }

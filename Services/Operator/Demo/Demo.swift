@@ -31,7 +31,8 @@ struct Demo: AsyncParsableCommand {
         wanted.requestsPerSecond = 100_000
         let id = try await directory.create(wanted)
         let builder = try await DemoBuilder(
-            session: session, tenant: id, defaults: TenantDefaults(country: "CN", currency: "EUR", timeZone: "Asia/Shanghai"),
+            session: session, tenant: id,
+            defaults: TenantDefaults(country: "CN", currency: "EUR", timeZone: "Asia/Shanghai"),
             seed: seed, showsProgress: !quiet)
         try await builder.build(contacts: contacts)
     }
@@ -51,19 +52,34 @@ struct SeededGenerator: RandomNumberGenerator {
         return z ^ (z >> 31)
     }
 
-    mutating func pick<Element>(_ choices: [Element]) -> Element { choices[Int.random(in: 0..<choices.count, using: &self)] }
+    mutating func pick<Element>(_ choices: [Element]) -> Element {
+        choices[Int.random(in: 0..<choices.count, using: &self)]
+    }
 }
 
 /// The words that the demo's people and companies are made of.
 enum DemoWords {
     static let chineseFamily = ["王", "李", "张", "刘", "陈", "杨", "赵", "黄", "周", "吴", "徐", "孙", "胡", "朱", "高", "林"]
-    static let chineseGiven = ["伟", "芳", "秀英", "敏", "静", "丽", "强", "磊", "军", "洋", "勇", "艳", "杰", "娟", "涛", "明", "超", "霞", "平", "刚"]
-    static let europeanFamily = ["Müller", "Schmidt", "García", "Rossi", "Dubois", "Jensen", "Novák", "Kowalska", "de Vries", "O’Neill", "Ferreira", "Lindström"]
-    static let europeanGiven = ["Anna", "Lukas", "María", "Giulia", "Chloé", "Søren", "Jana", "Piotr", "Sanne", "Aoife", "João", "Elsa", "Noah", "Ida"]
-    static let companies = ["青云科技", "长江贸易", "Nordwind GmbH", "Atelier Lumière", "Bianchi Forniture", "海纳物流", "Boreal Oy", "Castilla Vinos"]
+    static let chineseGiven = [
+        "伟", "芳", "秀英", "敏", "静", "丽", "强", "磊", "军", "洋", "勇", "艳", "杰", "娟", "涛", "明", "超", "霞", "平", "刚",
+    ]
+    static let europeanFamily = [
+        "Müller", "Schmidt", "García", "Rossi", "Dubois", "Jensen", "Novák", "Kowalska", "de Vries", "O’Neill",
+        "Ferreira", "Lindström",
+    ]
+    static let europeanGiven = [
+        "Anna", "Lukas", "María", "Giulia", "Chloé", "Søren", "Jana", "Piotr", "Sanne", "Aoife", "João", "Elsa", "Noah",
+        "Ida",
+    ]
+    static let companies = [
+        "青云科技", "长江贸易", "Nordwind GmbH", "Atelier Lumière", "Bianchi Forniture", "海纳物流", "Boreal Oy", "Castilla Vinos",
+    ]
     static let industries = ["retail", "manufacturing", "logistics", "hospitality", "education", "health"]
     static let occupations = ["buyer", "engineer", "teacher", "owner", "nurse", "manager", "designer"]
     static let regions = ["上海", "北京", "广东", "Bayern", "Île-de-France", "Lombardia", "Noord-Holland"]
-    static let products = [("茶礼盒 Tea gift box", 4_900), ("丝巾 Silk scarf", 12_900), ("瓷器 Porcelain set", 38_500), ("Service contract", 120_000)]
+    static let products = [
+        ("茶礼盒 Tea gift box", 4_900), ("丝巾 Silk scarf", 12_900), ("瓷器 Porcelain set", 38_500),
+        ("Service contract", 120_000),
+    ]
     static let subjects = ["Where is my order?", "产品有划痕", "Invoice is wrong", "如何更换地址", "Delivery was late", "想了解售后服务"]
 }

@@ -25,7 +25,8 @@ final class DemoBuilder {
         random = SeededGenerator(seed: seed)
         var stores: [String: RecordStore] = [:]
         for service in services {
-            let outbox = Outbox(schema: service.name, database: session.owner, redis: session.redis, logger: session.logger)
+            let outbox = Outbox(
+                schema: service.name, database: session.owner, redis: session.redis, logger: session.logger)
             try await outbox.subscriptions.refresh()
             stores[service.name] = RecordStore(
                 catalogue: service.catalogue, database: session.owner, outbox: outbox, secret: [])
@@ -39,7 +40,8 @@ final class DemoBuilder {
         var organizations: [UUID] = []
         for name in DemoWords.companies {
             organizations += try await write(
-                "contacts", "organization", [["name": .string(name), "industry": .string(random.pick(DemoWords.industries))]])
+                "contacts", "organization",
+                [["name": .string(name), "industry": .string(random.pick(DemoWords.industries))]])
         }
         var done = 0
         while done < count {
@@ -79,16 +81,26 @@ final class DemoBuilder {
         let hours: [JSONValue] = (1...5).map { ["weekday": JSONValue($0), "from_minute": 540, "to_minute": 1080] }
         let calendar = try await write(
             "tickets", "calendar",
-            [["name": "上海 Shanghai", "time_zone": "Asia/Shanghai", "hours": .array(hours), "holidays": [["day": "2026-10-01"]]]])[0]
+            [
+                [
+                    "name": "上海 Shanghai", "time_zone": "Asia/Shanghai", "hours": .array(hours),
+                    "holidays": [["day": "2026-10-01"]],
+                ]
+            ])[0]
         let targets: [JSONValue] = [("low", 28_800), ("normal", 14_400), ("high", 7_200), ("urgent", 3_600)].map {
-            ["priority": .string($0.0), "first_response_seconds": JSONValue($0.1 / 4), "resolution_seconds": JSONValue($0.1)]
+            [
+                "priority": .string($0.0), "first_response_seconds": JSONValue($0.1 / 4),
+                "resolution_seconds": JSONValue($0.1),
+            ]
         }
         try await write(
             "tickets", "sla_policy",
-            [[
-                "name": "标准服务 Standard", "is_default": true, "calendar_id": .string(calendar.lowercased),
-                "escalation_team_id": .string(team.lowercased), "targets": .array(targets),
-            ]])
+            [
+                [
+                    "name": "标准服务 Standard", "is_default": true, "calendar_id": .string(calendar.lowercased),
+                    "escalation_team_id": .string(team.lowercased), "targets": .array(targets),
+                ]
+            ])
     }
 
     // MARK: People and what they do
@@ -100,13 +112,20 @@ final class DemoBuilder {
         var person: [String: JSONValue] = [
             "given_name": .string(given), "family_name": .string(family),
             "birth_date": .string(day(yearsAgo: Int.random(in: 20...70, using: &random))),
-            "industry": .string(random.pick(DemoWords.industries)), "occupation": .string(random.pick(DemoWords.occupations)),
-            "region": .string(random.pick(DemoWords.regions)), "source": "demo", "external_id": .string("P\(number + 1)"),
+            "industry": .string(random.pick(DemoWords.industries)),
+            "occupation": .string(random.pick(DemoWords.occupations)),
+            "region": .string(random.pick(DemoWords.regions)), "source": "demo",
+            "external_id": .string("P\(number + 1)"),
             "emails": [["value": .string("p\(number + 1)@example.\(isChinese ? "cn" : "eu")"), "primary": true]],
             "likelihood_to_recommend": JSONValue(Int.random(in: 0...10, using: &random)),
         ]
         if isChinese {
-            person["phones"] = [["value": .string("138\(10_000_000 + Int.random(in: 0..<90_000_000, using: &random))"), "kind": "mobile"]]
+            person["phones"] = [
+                [
+                    "value": .string("138\(10_000_000 + Int.random(in: 0..<90_000_000, using: &random))"),
+                    "kind": "mobile",
+                ]
+            ]
         }
         if Int.random(in: 0..<3, using: &random) == 0 {
             person["organization_id"] = .string(random.pick(organizations).lowercased)
@@ -133,19 +152,29 @@ final class DemoBuilder {
             let amount: JSONValue = ["amount": JSONValue(quantity * price), "currency": "EUR"]
             let deal = try await write(
                 "opportunities", "opportunity",
-                [[
-                    "name": .string(product), "contact_id": .string(contact.lowercased), "amount": amount,
-                    "stage_id": .string(stages[outcome]!.lowercased),
-                ]])[0]
+                [
+                    [
+                        "name": .string(product), "contact_id": .string(contact.lowercased), "amount": amount,
+                        "stage_id": .string(stages[outcome]!.lowercased),
+                    ]
+                ])[0]
             guard outcome == "won" else { continue }
             let placed = moment()
             let order = try await write(
                 "opportunities", "order",
-                [[
-                    "contact_id": .string(contact.lowercased), "opportunity_id": .string(deal.lowercased), "currency": "EUR",
-                    "placed_at": .string(placed),
-                    "lines": [["product": .string(product), "quantity": JSONValue(quantity), "unit_price": JSONValue(price)]],
-                ]])[0]
+                [
+                    [
+                        "contact_id": .string(contact.lowercased), "opportunity_id": .string(deal.lowercased),
+                        "currency": "EUR",
+                        "placed_at": .string(placed),
+                        "lines": [
+                            [
+                                "product": .string(product), "quantity": JSONValue(quantity),
+                                "unit_price": JSONValue(price),
+                            ]
+                        ],
+                    ]
+                ])[0]
             try await write(
                 "opportunities", "payment",
                 [["order_id": .string(order.lowercased), "amount": amount, "received_at": .string(placed)]])
@@ -156,22 +185,28 @@ final class DemoBuilder {
         for contact in people where Int.random(in: 0..<5, using: &random) == 0 {
             let ticket = try await write(
                 "tickets", "ticket",
-                [[
-                    "subject": .string(random.pick(DemoWords.subjects)), "contact_id": .string(contact.lowercased),
-                    "kind": .string(random.pick(["question", "problem", "complaint"])),
-                    "status": .string(random.pick(["new", "solved", "solved"])),
-                ]])[0]
+                [
+                    [
+                        "subject": .string(random.pick(DemoWords.subjects)), "contact_id": .string(contact.lowercased),
+                        "kind": .string(random.pick(["question", "problem", "complaint"])),
+                        "status": .string(random.pick(["new", "solved", "solved"])),
+                    ]
+                ])[0]
             if Bool.random(using: &random) {
                 try await write(
                     "tickets", "survey_response",
-                    [[
-                        "ticket_id": .string(ticket.lowercased),
-                        "answers": [[
-                            "item": "Speed 速度", "driver": "support",
-                            "expectation": JSONValue(Int.random(in: 5...9, using: &random)),
-                            "performance": JSONValue(Int.random(in: 3...10, using: &random)),
-                        ]],
-                    ]])
+                    [
+                        [
+                            "ticket_id": .string(ticket.lowercased),
+                            "answers": [
+                                [
+                                    "item": "Speed 速度", "driver": "support",
+                                    "expectation": JSONValue(Int.random(in: 5...9, using: &random)),
+                                    "performance": JSONValue(Int.random(in: 3...10, using: &random)),
+                                ]
+                            ],
+                        ]
+                    ])
             }
         }
     }

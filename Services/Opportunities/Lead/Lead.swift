@@ -14,9 +14,11 @@ enum Lead {
             Field("email", .email, Label("E-mail", "邮箱")),
             Field("phone", .phone, Label("Telephone", "电话")),
             Field("score", .integer(min: 0, max: 100), Label("Score", "评分")).sortable(),
-            Field("status", .choice(["new", "working", "qualified", "disqualified"]), Label("Status", "状态")).byDefault("new"),
+            Field("status", .choice(["new", "working", "qualified", "disqualified"]), Label("Status", "状态")).byDefault(
+                "new"),
             Field("notes", .text(max: 5_000, multiline: true), Label("Notes", "备注")),
-            Field("conversion", .choice(["none", "running", "done"]), Label("Conversion", "转化")).readOnly().byDefault("none"),
+            Field("conversion", .choice(["none", "running", "done"]), Label("Conversion", "转化")).readOnly().byDefault(
+                "none"),
             Field("deal_name", .text(max: 200), Label("Name of the deal", "商机名称")).readOnly(),
             Field("deal_amount", .money, Label("Amount of the deal", "商机金额")).readOnly(),
             Field("contact_id", .foreignID, Label("Contact", "联系人")).readOnly(),

@@ -20,7 +20,10 @@ struct LeadConversion {
             $0.body = [
                 "type": "object", "additionalProperties": false,
                 "properties": [
-                    "name": ["type": "string", "minLength": 1, "maxLength": 200, "pattern": #"^[A-Za-z0-9][A-Za-z0-9 ]*[A-Za-z0-9]$"#],
+                    "name": [
+                        "type": "string", "minLength": 1, "maxLength": 200,
+                        "pattern": #"^[A-Za-z0-9][A-Za-z0-9 ]*[A-Za-z0-9]$"#,
+                    ],
                     "amount": [
                         "type": "object", "required": ["amount", "currency"], "additionalProperties": false,
                         "properties": [
@@ -43,7 +46,9 @@ struct LeadConversion {
             // Who can't see the lead can't convert it either.
             _ = try await store.get(Lead.type, id, fields: [], request.context)
             let lead = try await store.database.withTenant(request.context.tenant) { transaction in
-                guard let lead = try await store.lock(Lead.type, id, in: transaction) else { throw Problem.notFound("lead") }
+                guard let lead = try await store.lock(Lead.type, id, in: transaction) else {
+                    throw Problem.notFound("lead")
+                }
                 guard lead.text("conversion") != "running", lead.text("conversion") != "done" else {
                     throw Problem(409, "already_converted", "The lead is being converted, or is converted already.")
                 }
@@ -67,7 +72,8 @@ struct LeadConversion {
         for (name, value) in members {
             switch name {
             case "name": values["deal_name"] = try reader.read(value, as: Lead.type.field("deal_name")!, at: "/name")
-            case "amount": values["deal_amount"] = try reader.read(value, as: Lead.type.field("deal_amount")!, at: "/amount")
+            case "amount":
+                values["deal_amount"] = try reader.read(value, as: Lead.type.field("deal_amount")!, at: "/amount")
             default: throw Problem.invalid("/\(name)", "unknown_field", "There is no such field.")
             }
         }
@@ -81,7 +87,8 @@ struct LeadConversion {
             guard let lead = try await store.lock(Lead.type, job.lead, in: transaction) else { return }
             var body: [String: JSONValue] = [
                 "name": JSONValue(lead.text("deal_name") ?? lead.text("company") ?? lead.text("family_name") ?? "Deal"),
-                "contact_id": .string(job.contact.lowercased), "organization_id": JSONValue(job.organization?.lowercased),
+                "contact_id": .string(job.contact.lowercased),
+                "organization_id": JSONValue(job.organization?.lowercased),
                 "owner_id": JSONValue(lead.text("owner_id")), "team_id": JSONValue(lead.text("team_id")),
             ]
             if let amount = lead.money("deal_amount") {

@@ -83,7 +83,8 @@ enum Opportunity {
                 Fact(
                     id: record.id, version: record.version, contact: record.uuid("contact_id"),
                     at: status == "open" ? record.createdAt : record.time("closed_at") ?? record.updatedAt,
-                    state: record.deletedAt == nil ? status : "deleted", amount: money?.amount, currency: money?.currency)
+                    state: record.deletedAt == nil ? status : "deleted", amount: money?.amount,
+                    currency: money?.currency)
             ])
         ])
     }

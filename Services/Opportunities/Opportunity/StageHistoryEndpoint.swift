@@ -11,7 +11,9 @@ struct StageHistoryEndpoint {
             $0.response = ["type": "object", "required": ["items"], "properties": ["items": ["type": "array"]]]
             $0.refusals = [404]
         }
-        return Endpoint(.get, "/v1/opportunities/{id}/stages", "How long a deal was in each stage", documentation: documentation) { request in
+        return Endpoint(
+            .get, "/v1/opportunities/{id}/stages", "How long a deal was in each stage", documentation: documentation
+        ) { request in
             try request.allow([])
             let id = try request.id()
             _ = try await store.get(Opportunity.type, id, fields: [], request.context)

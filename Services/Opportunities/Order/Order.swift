@@ -18,7 +18,8 @@ enum Order {
             Field("total", .money, Label("Total", "总额")).readOnly().sortable(),
             Field("tax", .money, Label("Tax included", "含税额")).readOnly(),
             Field("paid", .money, Label("Paid", "已付")).readOnly(),
-            Field("status", .choice(["placed", "paid", "cancelled"]), Label("Status", "状态")).readOnly().byDefault("placed"),
+            Field("status", .choice(["placed", "paid", "cancelled"]), Label("Status", "状态")).readOnly().byDefault(
+                "placed"),
         ] + RecordType.origin,
         rules: RecordRules(prepare: prepare, effects: effects))
 
@@ -42,7 +43,8 @@ enum Order {
         draft.record.values["tax"] = ["\(tax)", currency]
         let paid = draft.record.money("paid")?.amount ?? 0
         draft.record.values["paid"] = ["\(paid)", currency]
-        draft["status"] = draft.record.bool("is_cancelled") ? "cancelled" : total > 0 && paid >= total ? "paid" : "placed"
+        draft["status"] =
+            draft.record.bool("is_cancelled") ? "cancelled" : total > 0 && paid >= total ? "paid" : "placed"
     }
 
     private static func effects(_ change: Change) -> Effects {

@@ -12,7 +12,8 @@ enum Payment {
             Field("order_id", .reference("order"), Label("Order", "订单")).required().immutable(),
             Field("amount", .money, Label("Amount", "金额")).required().sortable(),
             Field("received_at", .timestamp, Label("Received", "收款时间")).sortable(),
-            Field("method", .choice(["transfer", "card", "cash", "wallet", "other"]), Label("Method", "方式")).byDefault("transfer"),
+            Field("method", .choice(["transfer", "card", "cash", "wallet", "other"]), Label("Method", "方式")).byDefault(
+                "transfer"),
             Field("reference", .text(max: 200), Label("Reference", "备注")),
             Field("contact_id", .foreignID, Label("Contact", "联系人")).readOnly(),
         ] + RecordType.origin,
@@ -36,7 +37,11 @@ enum Payment {
         guard rows.text(0, 1) == draft.record.money("amount")?.currency else {
             throw Problem(
                 409, "other_currency", "The order is in another currency.",
-                fields: [FieldError("/amount/currency", "other_currency", "The order is in \(rows.text(0, 1) ?? "another currency").")])
+                fields: [
+                    FieldError(
+                        "/amount/currency", "other_currency",
+                        "The order is in \(rows.text(0, 1) ?? "another currency").")
+                ])
         }
         draft["contact_id"] = rows.text(0, 0)
     }

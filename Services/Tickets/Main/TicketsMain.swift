@@ -1,5 +1,5 @@
-import Tickets
 import ServiceKit
+import Tickets
 
 @main
 enum TicketsMain {

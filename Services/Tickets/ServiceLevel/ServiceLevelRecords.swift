@@ -18,10 +18,14 @@ enum WorkingCalendarRecord {
         "calendar", plural: "calendars", schema: "tickets", label: Label("Calendar", "工作日历"),
         fields: [
             Field("name", .text(max: 120), Label("Name", "名称")).required().sortable(),
-            Field("time_zone", .choice(TimeZone.knownTimeZoneIdentifiers.sorted() + ["UTC"]), Label("Time zone", "时区")).required(),
+            Field("time_zone", .choice(TimeZone.knownTimeZoneIdentifiers.sorted() + ["UTC"]), Label("Time zone", "时区"))
+                .required(),
             Field("hours", .list(slot, max: 50), Label("Working hours", "工作时间")).byDefault([]),
-            Field("holidays", .list([Field("day", .date, Label("Day", "日期")).required()], max: 400), Label("Holidays", "节假日"))
-                .byDefault([]),
+            Field(
+                "holidays", .list([Field("day", .date, Label("Day", "日期")).required()], max: 400),
+                Label("Holidays", "节假日")
+            )
+            .byDefault([]),
         ], rules: RecordRules(prepare: prepare))
 
     private static func prepare(_ draft: inout Draft) throws {
@@ -40,7 +44,8 @@ enum WorkingCalendarRecord {
     static func calendar(timeZone: String, hours: JSONValue?, holidays: JSONValue?) throws -> WorkingCalendar {
         var slots: [Int: [WorkingCalendar.Slot]] = [:]
         for (index, entry) in (hours?.array ?? []).enumerated() {
-            guard let day = entry["weekday"]?.int, let from = entry["from_minute"]?.int, let to = entry["to_minute"]?.int,
+            guard let day = entry["weekday"]?.int, let from = entry["from_minute"]?.int,
+                let to = entry["to_minute"]?.int,
                 from < to
             else {
                 throw Problem(
@@ -75,7 +80,9 @@ enum ServiceLevelPolicy {
 
     private static let target = [
         Field("priority", .choice(Ticket.priorities), Label("Priority", "优先级")).required(),
-        Field("first_response_seconds", .integer(min: 1, max: 31_536_000), Label("First response, working seconds", "首次响应")),
+        Field(
+            "first_response_seconds", .integer(min: 1, max: 31_536_000),
+            Label("First response, working seconds", "首次响应")),
         Field("resolution_seconds", .integer(min: 1, max: 31_536_000), Label("Resolution, working seconds", "解决时限")),
     ]
 }

@@ -59,7 +59,8 @@ struct WorkingCalendar: Sendable, Equatable {
                     return DateInterval(start: max(interval.start, start), end: interval.end)
                 }
                 // Noon plus a day is the next day whatever the clocks do.
-                let noon = calendar.date(bySettingHour: 12, minute: 0, second: 0, of: day) ?? day.addingTimeInterval(43_200)
+                let noon =
+                    calendar.date(bySettingHour: 12, minute: 0, second: 0, of: day) ?? day.addingTimeInterval(43_200)
                 day = calendar.startOfDay(for: noon.addingTimeInterval(86_400))
                 left -= 1
             }
@@ -74,7 +75,8 @@ struct WorkingCalendar: Sendable, Equatable {
         // Foundation counts weekdays from Sunday, ISO from Monday.
         let weekday = parts.weekday! == 1 ? 7 : parts.weekday! - 1
         return (slots[weekday] ?? []).compactMap { slot in
-            guard let from = moment(slot.from, of: parts, calendar), let to = moment(slot.to, of: parts, calendar), to > from
+            guard let from = moment(slot.from, of: parts, calendar), let to = moment(slot.to, of: parts, calendar),
+                to > from
             else { return nil }
             return DateInterval(start: from, end: to)
         }

@@ -22,7 +22,8 @@ enum SurveyResponse {
 
     private static let answer = [
         Field("item", .text(max: 200), Label("Item", "项目")).required(),
-        Field("driver", .choice(["basics", "support", "recovery", "personalisation"]), Label("Driver", "驱动因素")).byDefault("support"),
+        Field("driver", .choice(["basics", "support", "recovery", "personalisation"]), Label("Driver", "驱动因素"))
+            .byDefault("support"),
         Field("expectation", .integer(min: 1, max: 10), Label("Expectation", "期望")).required(),
         Field("performance", .integer(min: 1, max: 10), Label("Performance", "实际")).required(),
     ]

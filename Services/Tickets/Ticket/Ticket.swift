@@ -15,9 +15,12 @@ enum Ticket {
             Field("description", .text(max: 20_000, multiline: true), Label("Description", "描述")),
             Field("contact_id", .foreignID, Label("Requester", "客户")),
             Field("organization_id", .foreignID, Label("Organization", "公司")),
-            Field("channel", .choice(["email", "phone", "web", "chat", "social", "face_to_face"]), Label("Channel", "渠道"))
-                .byDefault("web"),
-            Field("kind", .choice(["question", "problem", "complaint", "request"]), Label("Kind", "类型")).byDefault("question"),
+            Field(
+                "channel", .choice(["email", "phone", "web", "chat", "social", "face_to_face"]), Label("Channel", "渠道")
+            )
+            .byDefault("web"),
+            Field("kind", .choice(["question", "problem", "complaint", "request"]), Label("Kind", "类型")).byDefault(
+                "question"),
             Field("priority", .choice(priorities), Label("Priority", "优先级")).byDefault("normal"),
             Field("status", .choice(["new", "open", "pending", "on_hold", "solved", "closed"]), Label("Status", "状态"))
                 .byDefault("new"),
@@ -26,7 +29,8 @@ enum Ticket {
             Field("tags", .tags(max: 50), Label("Tags", "标签")).byDefault([]),
             Field("first_response_due", .timestamp, Label("First response due", "首次响应期限")).readOnly().sortable(),
             Field("resolution_due", .timestamp, Label("Resolution due", "解决期限")).readOnly().sortable(),
-            Field("resolution_left", .number(min: 0, max: 1e12), Label("Working seconds left while paused", "剩余时间")).readOnly(),
+            Field("resolution_left", .number(min: 0, max: 1e12), Label("Working seconds left while paused", "剩余时间"))
+                .readOnly(),
             Field("first_responded_at", .timestamp, Label("First response", "首次响应")).readOnly(),
             Field("solved_at", .timestamp, Label("Solved", "解决时间")).readOnly().sortable(),
             Field("escalations", .integer(min: 0, max: 100), Label("Escalations", "升级次数")).readOnly().byDefault(0),
@@ -86,7 +90,8 @@ enum TicketComment {
 
     /// The first public word of an agent is the first response: its clock stops.
     private static func after(_ change: Change, _ transaction: TenantTransaction, _ outbox: Outbox) async throws {
-        guard change.kind == .create, change.after.text("author") == "agent", change.after.text("visibility") == "public",
+        guard change.kind == .create, change.after.text("author") == "agent",
+            change.after.text("visibility") == "public",
             let ticket = change.after.text("ticket_id")
         else { return }
         transaction.later(

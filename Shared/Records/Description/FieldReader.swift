@@ -41,7 +41,9 @@ package struct FieldReader: Sendable {
     private func scalar(_ value: JSONValue, as field: Field, at pointer: String) throws(FieldError) -> String? {
         switch field.kind {
         case .integer(let minimum, let maximum):
-            guard let number = value.int else { throw FieldError(pointer, "not_an_integer", "A whole number belongs here.") }
+            guard let number = value.int else {
+                throw FieldError(pointer, "not_an_integer", "A whole number belongs here.")
+            }
             guard number >= minimum, number <= maximum else {
                 throw FieldError(pointer, "out_of_range", "The number must lie between \(minimum) and \(maximum).")
             }
@@ -55,7 +57,9 @@ package struct FieldReader: Sendable {
             }
             return "\(number)"
         case .boolean:
-            guard let flag = value.bool else { throw FieldError(pointer, "not_a_boolean", "true or false belongs here.") }
+            guard let flag = value.bool else {
+                throw FieldError(pointer, "not_a_boolean", "true or false belongs here.")
+            }
             return flag ? "t" : "f"
         default:
             guard let text = value.text else { throw FieldError(pointer, "not_text", "Text belongs here.") }
@@ -88,7 +92,8 @@ package struct FieldReader: Sendable {
             return trimmed
         case .timestamp:
             guard let date = Timestamp.parse(trimmed), Self.times.contains(date) else {
-                throw FieldError(pointer, "not_a_time", "A time belongs here, as RFC 3339 has it: 2026-01-31T09:30:00Z.")
+                throw FieldError(
+                    pointer, "not_a_time", "A time belongs here, as RFC 3339 has it: 2026-01-31T09:30:00Z.")
             }
             return Timestamp.sqlText(date)
         case .choice(let choices):
@@ -97,7 +102,9 @@ package struct FieldReader: Sendable {
             }
             return trimmed
         case .reference, .foreignID:
-            guard let id = UUID(uuidString: trimmed) else { throw FieldError(pointer, "not_an_id", "A UUID belongs here.") }
+            guard let id = UUID(uuidString: trimmed) else {
+                throw FieldError(pointer, "not_an_id", "A UUID belongs here.")
+            }
             return id.lowercased
         case .email:
             guard let address = Normaliser.email(trimmed) else {

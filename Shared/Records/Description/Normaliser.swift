@@ -11,7 +11,9 @@ package enum Normaliser {
         let domain = address[address.index(after: at)...]
         guard !local.isEmpty, local.utf8.count <= 64, isDotted(local, isLocalCharacter) else { return nil }
         let labels = domain.split(separator: ".", omittingEmptySubsequences: false)
-        guard labels.count >= 2, labels.allSatisfy(isDomainLabel), !labels.last!.allSatisfy(\.isNumber) else { return nil }
+        guard labels.count >= 2, labels.allSatisfy(isDomainLabel), !labels.last!.allSatisfy(\.isNumber) else {
+            return nil
+        }
         return address
     }
 

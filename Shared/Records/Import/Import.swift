@@ -22,7 +22,9 @@ package struct ImportOptions: Sendable {
 
     /// Reads the `options` part. Throws 422 with every wrong member.
     package init(_ value: JSONValue, catalogue: Catalogue) throws {
-        guard let members = value.object else { throw Problem.invalid("/options", "not_an_object", "An object belongs here.") }
+        guard let members = value.object else {
+            throw Problem.invalid("/options", "not_an_object", "An object belongs here.")
+        }
         var errors: [FieldError] = []
         for name in members.keys.sorted()
         where !["type", "format", "mapping", "duplicates", "source", "dry_run"].contains(name) {
@@ -49,7 +51,8 @@ package struct ImportOptions: Sendable {
         if let given = members["mapping"], given != .null {
             let pairs = given.object?.compactMapValues(\.text)
             if pairs == nil || pairs?.count != given.object?.count {
-                errors.append(FieldError("/options/mapping", "not_an_object", "An object of column to field belongs here."))
+                errors.append(
+                    FieldError("/options/mapping", "not_an_object", "An object of column to field belongs here."))
             }
             mapping = pairs
         }

@@ -34,7 +34,10 @@ struct ImportBatch: Sendable {
                         updated = updated + $5, skipped = skipped + $6, failed = failed + $7
                     where tenant_id = $1 and id = $2
                     """,
-                    [tenant.parameter, .uuid(plan.id), .int(rows), .int(created), .int(updated), .int(skipped), .int(failed)])
+                    [
+                        tenant.parameter, .uuid(plan.id), .int(rows), .int(created), .int(updated), .int(skipped),
+                        .int(failed),
+                    ])
             ]
             if !errors.isEmpty {
                 statements.append(
@@ -49,7 +52,10 @@ struct ImportBatch: Sendable {
                         [
                             tenant.parameter, .uuid(plan.id), .array(errors.map { String($0.row.number) }),
                             .array(errors.map(\.column)), .array(errors.map(\.code)), .array(errors.map(\.message)),
-                            .array(errors.map { String(decoding: $0.row.raw.filter { $0 != 0 }.prefix(4000), as: UTF8.self) }),
+                            .array(
+                                errors.map {
+                                    String(decoding: $0.row.raw.filter { $0 != 0 }.prefix(4000), as: UTF8.self)
+                                }),
                         ]))
             }
             return statements
@@ -69,7 +75,8 @@ struct ImportBatch: Sendable {
     func prepared() -> Prepared {
         var prepared = Prepared()
         let mapping = try? plan.mapping(header: header)
-        let columns = Dictionary(header.enumerated().map { ($0.element, $0.offset) }, uniquingKeysWith: { first, _ in first })
+        let columns = Dictionary(
+            header.enumerated().map { ($0.element, $0.offset) }, uniquingKeysWith: { first, _ in first })
         for row in rows {
             if let error = row.error {
                 prepared.errors.append(RowError(row: row, column: "", code: error.code, message: error.message))
@@ -85,13 +92,15 @@ struct ImportBatch: Sendable {
                     prepared.errors.append(RowError(row: row, column: column, code: field.code, message: field.message))
                 }
             } catch {
-                prepared.errors.append(RowError(row: row, column: "", code: "unreadable", message: "The row can't be read."))
+                prepared.errors.append(
+                    RowError(row: row, column: "", code: "unreadable", message: "The row can't be read."))
             }
         }
         return prepared
     }
 
-    private func read(_ row: DelimitedText.Row, _ mapping: ImportMapping?, _ columns: [String: Int]) throws -> JSONValue {
+    private func read(_ row: DelimitedText.Row, _ mapping: ImportMapping?, _ columns: [String: Int]) throws -> JSONValue
+    {
         var constants: [String: JSONValue] = [:]
         if let source = plan.options.source, type.field("source") != nil { constants["source"] = .string(source) }
         if plan.options.format == .ndjson {
@@ -137,7 +146,9 @@ struct ImportBatch: Sendable {
             case .skip: tally.skipped += 1
             case .ask, .create:
                 tally.errors.append(
-                    RowError(row: row, column: "external_id", code: "duplicate", message: "A record with this source and external id exists."))
+                    RowError(
+                        row: row, column: "external_id", code: "duplicate",
+                        message: "A record with this source and external id exists."))
             case .update:
                 guard let twin else {
                     tally.skipped += 1

@@ -15,7 +15,8 @@ package struct ImportMapping: Sendable {
 
     /// The same mapping with its columns in the order of the file: of two columns of one field the first comes first.
     func ordered(by header: [String]) -> ImportMapping {
-        let places = Dictionary(header.enumerated().map { ($0.element, $0.offset) }, uniquingKeysWith: { first, _ in first })
+        let places = Dictionary(
+            header.enumerated().map { ($0.element, $0.offset) }, uniquingKeysWith: { first, _ in first })
         var copy = self
         copy.targets.sort { places[$0.column] ?? .max < places[$1.column] ?? .max }
         return copy
@@ -40,7 +41,8 @@ package struct ImportMapping: Sendable {
     /// A mapping guessed from the header: a column named like a field, in either language or a usual other name.
     package init(guessing header: [String], type: RecordType) {
         targets = header.compactMap { column in
-            let plain = column.lowercased().replacingOccurrences(of: " ", with: "_").replacingOccurrences(of: "-", with: "_")
+            let plain = column.lowercased().replacingOccurrences(of: " ", with: "_").replacingOccurrences(
+                of: "-", with: "_")
             let path = Self.usualNames[plain] ?? plain
             if let target = Self.target(path, type: type) { return (column, target) }
             let byLabel = type.fields.first { $0.label.zh == column || $0.label.en.lowercased() == column.lowercased() }
@@ -96,7 +98,8 @@ package struct ImportMapping: Sendable {
             switch target {
             case .field(let field):
                 guard let value = Self.value(text, field) else {
-                    errors.append(FieldError(column, "not_readable", "\(text.prefix(60)) is not a value of \(field.name)."))
+                    errors.append(
+                        FieldError(column, "not_readable", "\(text.prefix(60)) is not a value of \(field.name)."))
                     continue
                 }
                 members[field.name] = value
@@ -107,7 +110,8 @@ package struct ImportMapping: Sendable {
             case .member(let list, let member):
                 var entry = members[list.name]?.array?.first?.object ?? [:]
                 guard let value = Self.value(text, member) else {
-                    errors.append(FieldError(column, "not_readable", "\(text.prefix(60)) is not a value of \(member.name)."))
+                    errors.append(
+                        FieldError(column, "not_readable", "\(text.prefix(60)) is not a value of \(member.name)."))
                     continue
                 }
                 // Two columns of one member (two address lines, say) stand one after the other.
@@ -137,7 +141,9 @@ package struct ImportMapping: Sendable {
             default: break
             }
         }
-        if let index = parts.dropFirst().first.flatMap({ Int($0) }), index < candidates.count { return candidates[index] }
+        if let index = parts.dropFirst().first.flatMap({ Int($0) }), index < candidates.count {
+            return candidates[index]
+        }
         return candidates.first
     }
 

@@ -174,7 +174,8 @@ struct ImportPlan: Sendable {
         let missing = mapping.targets.map(\.column).filter { !names.contains($0) }
         guard missing.isEmpty else {
             throw PermanentFailure(
-                code: "column_missing", message: "The mapping names columns that the file lacks: \(missing.joined(separator: ", ")).")
+                code: "column_missing",
+                message: "The mapping names columns that the file lacks: \(missing.joined(separator: ", ")).")
         }
         guard !mapping.targets.isEmpty else {
             throw PermanentFailure(

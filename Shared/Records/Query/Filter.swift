@@ -142,7 +142,8 @@ package struct FilterCompiler {
                 return try compare("\(alias).\(head)_amount", amount, op, value, "\(head).\(tail)", &builder)
             case .money where tail == "currency":
                 return try compare(
-                    "\(alias).\(head)_currency", Field("currency", .currency, field.label), op, value, "\(head).\(tail)",
+                    "\(alias).\(head)_currency", Field("currency", .currency, field.label), op, value,
+                    "\(head).\(tail)",
                     &builder)
             case .list(let fields, _):
                 guard let inner = fields.first(where: { $0.name == tail }) else { throw unknown("\(head).\(tail)") }

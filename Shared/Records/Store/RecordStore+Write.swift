@@ -10,7 +10,9 @@ extension RecordStore {
     package func create(
         _ type: RecordType, _ body: JSONValue, dryRun: Bool = false, _ context: WriteContext
     ) async throws -> WriteResult {
-        guard type.operations.contains(.create) else { throw Problem(405, "not_allowed", "These records are not created here.") }
+        guard type.operations.contains(.create) else {
+            throw Problem(405, "not_allowed", "These records are not created here.")
+        }
         _ = try context.scope(of: .create, on: type)
         let draft = try self.draft(type, creating: body, context)
         return try await mapping(type, context) {
@@ -51,7 +53,9 @@ extension RecordStore {
         _ type: RecordType, _ id: UUID, _ patch: JSONValue, precondition: Precondition, merging: Bool = false,
         dryRun: Bool = false, _ context: WriteContext
     ) async throws -> WriteResult {
-        guard type.operations.contains(.update) else { throw Problem(405, "not_allowed", "These records are not changed.") }
+        guard type.operations.contains(.update) else {
+            throw Problem(405, "not_allowed", "These records are not changed.")
+        }
         let scope = try context.scope(of: .update, on: type)
         guard let members = patch.object else { throw Problem.invalid("", "not_an_object", "A patch is an object.") }
         return try await mapping(type, context) {
@@ -74,7 +78,9 @@ extension RecordStore {
     package func delete(
         _ type: RecordType, _ id: UUID, precondition: Precondition, dryRun: Bool = false, _ context: WriteContext
     ) async throws -> WriteResult {
-        guard type.operations.contains(.delete) else { throw Problem(405, "not_allowed", "These records are not deleted.") }
+        guard type.operations.contains(.delete) else {
+            throw Problem(405, "not_allowed", "These records are not deleted.")
+        }
         let scope = try context.scope(of: .delete, on: type)
         return try await mapping(type, context) {
             try await inTransaction(context, dryRun: dryRun) { transaction in
@@ -242,7 +248,9 @@ extension RecordStore {
 
     func jobs(of effects: Effects, _ context: WriteContext) throws -> [PendingJob] {
         var jobs = effects.jobs
-        for event in Self.coalesced(effects.events) { jobs += try outbox.jobs(for: event, traceparent: context.traceparent) }
+        for event in Self.coalesced(effects.events) {
+            jobs += try outbox.jobs(for: event, traceparent: context.traceparent)
+        }
         return jobs
     }
 

@@ -115,7 +115,8 @@ package enum Precondition: Sendable, Equatable {
             return
         }
         let quoted = text.hasPrefix("W/") ? text.dropFirst(2) : Substring(text)
-        guard quoted.count >= 3, quoted.hasPrefix("\""), quoted.hasSuffix("\""), let version = Int(quoted.dropFirst().dropLast())
+        guard quoted.count >= 3, quoted.hasPrefix("\""), quoted.hasSuffix("\""),
+            let version = Int(quoted.dropFirst().dropLast())
         else { return nil }
         self = .version(version)
     }

@@ -29,19 +29,25 @@ struct CommonEndpoints: Sendable {
                     "multipart/form-data": [
                         "schema": [
                             "type": "object", "required": ["options", "file"],
-                            "properties": ["options": ["type": "object"], "file": ["type": "string", "format": "binary"]],
+                            "properties": [
+                                "options": ["type": "object"], "file": ["type": "string", "format": "binary"],
+                            ],
                         ]
                     ]
                 ],
             ]
-            $0.response = ["type": "object", "required": ["job_id"], "properties": ["job_id": ["type": "string", "format": "uuid"]]]
+            $0.response = [
+                "type": "object", "required": ["job_id"],
+                "properties": ["job_id": ["type": "string", "format": "uuid"]],
+            ]
             $0.status = 202
             $0.refusals = [415, 422]
         }
         return Endpoint(.post, "/v1/imports", "Import a file by a job", documentation: documentation) { request in
             try request.allow([])
             guard var reader = request.headers[.contentType].flatMap(MultipartReader.init) else {
-                throw Problem(415, "unsupported_media_type", "Send multipart/form-data with the parts options and file.")
+                throw Problem(
+                    415, "unsupported_media_type", "Send multipart/form-data with the parts options and file.")
             }
             var options: ImportOptions?
             var optionBytes: [UInt8] = []
@@ -58,7 +64,8 @@ struct CommonEndpoints: Sendable {
                         }
                         if name == "file" {
                             guard options != nil else {
-                                throw Problem.badRequest("options_first", "The part options comes before the part file.")
+                                throw Problem.badRequest(
+                                    "options_first", "The part options comes before the part file.")
                             }
                             sawFile = true
                         }
@@ -67,7 +74,9 @@ struct CommonEndpoints: Sendable {
                             try await upload.add(bytes)
                         } else {
                             optionBytes += bytes
-                            guard optionBytes.count <= 65_536 else { throw Problem(413, "body_too_large", "The options are too long.") }
+                            guard optionBytes.count <= 65_536 else {
+                                throw Problem(413, "body_too_large", "The options are too long.")
+                            }
                         }
                     case .end:
                         if part == "options" { options = try Self.options(optionBytes, store.catalogue) }
@@ -98,14 +107,19 @@ struct CommonEndpoints: Sendable {
             $0.responseType = "text/csv"
             $0.refusals = [404]
         }
-        return Endpoint(.get, "/v1/imports/{id}/errors", "An import's errors as CSV: mend and send again", documentation: documentation) { request in
+        return Endpoint(
+            .get, "/v1/imports/{id}/errors", "An import's errors as CSV: mend and send again",
+            documentation: documentation
+        ) { request in
             try request.allow([])
             let id = try request.id()
             let tenant = request.context.tenant
             let results = try await store.database.batch(
                 tenant: tenant,
                 [
-                    Statement("select 1 from \(schema).import where tenant_id = $1 and id = $2", [tenant.parameter, .uuid(id)]),
+                    Statement(
+                        "select 1 from \(schema).import where tenant_id = $1 and id = $2",
+                        [tenant.parameter, .uuid(id)]),
                     Statement(
                         """
                         select row_number, column_name, code, message, row_text from \(schema).import_error
@@ -139,7 +153,8 @@ struct CommonEndpoints: Sendable {
             "progress": [
                 "type": "object",
                 "properties": [
-                    "done": ["type": "integer"], "total": ["type": ["integer", "null"]], "note": ["type": ["string", "null"]],
+                    "done": ["type": "integer"], "total": ["type": ["integer", "null"]],
+                    "note": ["type": ["string", "null"]],
                 ],
             ],
             "result": ["type": ["object", "null"]], "error": ["type": ["object", "null"]],
@@ -179,7 +194,8 @@ struct CommonEndpoints: Sendable {
             $0.response = Self.jobSchema
             $0.refusals = [404, 409]
         }
-        return Endpoint(.post, "/v1/jobs/{id}/cancel", "Cancel a waiting or running job", documentation: documentation) { request in
+        return Endpoint(.post, "/v1/jobs/{id}/cancel", "Cancel a waiting or running job", documentation: documentation)
+        { request in
             try request.allow([])
             let id = try request.id()
             let tenant = request.context.tenant
@@ -206,7 +222,8 @@ struct CommonEndpoints: Sendable {
                 throw Problem(409, "already_over", "The job is over.")
             }
             guard results[1].count == 1 else { throw Problem.notFound("job") }
-            await store.outbox.cancel(id, inServiceQueues: ["\(schema).import", "\(schema).default", "\(schema).events"])
+            await store.outbox.cancel(
+                id, inServiceQueues: ["\(schema).import", "\(schema).default", "\(schema).events"])
             return try await jobState(id, request)
         }
     }
@@ -215,7 +232,9 @@ struct CommonEndpoints: Sendable {
 
     private var me: Endpoint {
         let documentation = EndpointDocumentation {
-            $0.response = ["type": "object", "required": ["tenant", "actor"], "properties": ["tenant": ["type": "string"]]]
+            $0.response = [
+                "type": "object", "required": ["tenant", "actor"], "properties": ["tenant": ["type": "string"]],
+            ]
         }
         return Endpoint(.get, "/v1/me", "Who is asking", documentation: documentation) { request in
             try request.allow([])
@@ -230,17 +249,22 @@ struct CommonEndpoints: Sendable {
     }
 
     private var openSession: Endpoint {
-        let word: JSONValue = ["type": "string", "minLength": 1, "maxLength": 254, "pattern": #"^[^\u0000-\u001F\u007F]*$"#]
+        let word: JSONValue = [
+            "type": "string", "minLength": 1, "maxLength": 254, "pattern": #"^[^\u0000-\u001F\u007F]*$"#,
+        ]
         let documentation = EndpointDocumentation {
             $0.body = [
                 "type": "object", "required": ["tenant", "email", "password"], "additionalProperties": false,
                 "properties": ["tenant": word, "email": word, "password": word],
             ]
-            $0.response = ["type": "object", "required": ["token", "expires_at"], "properties": ["token": ["type": "string"]]]
+            $0.response = [
+                "type": "object", "required": ["token", "expires_at"], "properties": ["token": ["type": "string"]],
+            ]
             $0.status = 201
             $0.refusals = [401]
         }
-        return Endpoint(.post, "/v1/sessions", "Sign in with a password", isPublic: true, documentation: documentation) { request in
+        return Endpoint(.post, "/v1/sessions", "Sign in with a password", isPublic: true, documentation: documentation)
+        { request in
             try request.allow([])
             let body = try await request.json()
             var errors: [FieldError] = []
@@ -255,10 +279,15 @@ struct CommonEndpoints: Sendable {
             }
             if !errors.isEmpty { throw Problem.invalid(errors) }
             guard let session = try await signIn.open(tenant: tenant, email: email, password: password) else {
-                throw Problem(401, "wrong_credentials", "Tenant, address or password is wrong, or the account is locked for a while.")
+                throw Problem(
+                    401, "wrong_credentials",
+                    "Tenant, address or password is wrong, or the account is locked for a while.")
             }
             return EndpointResponse(
-                201, json: ["token": .string(session.token.text), "expires_at": .string(Timestamp.rfc3339(session.expiresAt))])
+                201,
+                json: [
+                    "token": .string(session.token.text), "expires_at": .string(Timestamp.rfc3339(session.expiresAt)),
+                ])
         }
     }
 
@@ -266,7 +295,8 @@ struct CommonEndpoints: Sendable {
         let documentation = EndpointDocumentation { $0.status = 204 }
         return Endpoint(.delete, "/v1/sessions", "Sign out", documentation: documentation) { request in
             try request.allow([])
-            if let text = request.headers[.authorization]?.split(separator: " ").last, let token = BearerToken(String(text)),
+            if let text = request.headers[.authorization]?.split(separator: " ").last,
+                let token = BearerToken(String(text)),
                 token.kind == .session
             {
                 try await signIn.close(token)

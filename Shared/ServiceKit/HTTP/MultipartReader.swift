@@ -118,7 +118,9 @@ struct MultipartReader {
                 let last = hay.count - need.count
                 while position <= last {
                     // memchr finds the next candidate far faster than a loop does.
-                    guard let found = memchr(hay.baseAddress! + position, Int32(need[0]), last - position + 1) else { return nil }
+                    guard let found = memchr(hay.baseAddress! + position, Int32(need[0]), last - position + 1) else {
+                        return nil
+                    }
                     position = hay.baseAddress!.distance(to: found.assumingMemoryBound(to: UInt8.self))
                     if memcmp(hay.baseAddress! + position, need.baseAddress!, need.count) == 0 { return position }
                     position += 1

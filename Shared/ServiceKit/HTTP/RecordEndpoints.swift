@@ -63,7 +63,8 @@ package struct RecordEndpoints: Sendable {
             $0.response = schemas.record(type)
             $0.refusals = [404]
         }
-        return Endpoint(.get, "/v1/\(type.plural)/{id}", "Get a \(type.name)", documentation: documentation) { request in
+        return Endpoint(.get, "/v1/\(type.plural)/{id}", "Get a \(type.name)", documentation: documentation) {
+            request in
             try request.allow(["fields"])
             let query = try ListQuery(parameters: request.query, type: type)
             let (body, version) = try await store.get(type, try request.id(), fields: query.fields, request.context)
@@ -78,7 +79,8 @@ package struct RecordEndpoints: Sendable {
             $0.response = schemas.record(type)
             $0.refusals = [404, 409, 412, 422, 428]
         }
-        return Endpoint(.patch, "/v1/\(type.plural)/{id}", "Change a \(type.name)", documentation: documentation) { request in
+        return Endpoint(.patch, "/v1/\(type.plural)/{id}", "Change a \(type.name)", documentation: documentation) {
+            request in
             try request.allow(["dry_run", "merge"])
             let id = try request.id()
             let precondition = try request.precondition()
@@ -97,12 +99,15 @@ package struct RecordEndpoints: Sendable {
             $0.status = 204
             $0.refusals = [404, 409, 412, 428]
         }
-        return Endpoint(.delete, "/v1/\(type.plural)/{id}", "Delete a \(type.name)", documentation: documentation) { request in
+        return Endpoint(.delete, "/v1/\(type.plural)/{id}", "Delete a \(type.name)", documentation: documentation) {
+            request in
             try request.allow(["dry_run"])
             let id = try request.id()
             let result = try await store.delete(
-                type, id, precondition: try request.precondition(), dryRun: try request.flag("dry_run"), request.context)
-            return EndpointResponse(result.status, headers: [("X-Change-Set", request.context.changeSet.uuidString.lowercased())])
+                type, id, precondition: try request.precondition(), dryRun: try request.flag("dry_run"), request.context
+            )
+            return EndpointResponse(
+                result.status, headers: [("X-Change-Set", request.context.changeSet.uuidString.lowercased())])
         }
     }
 
@@ -111,7 +116,9 @@ package struct RecordEndpoints: Sendable {
             $0.response = schemas.record(type)
             $0.refusals = [404, 409]
         }
-        return Endpoint(.post, "/v1/\(type.plural)/{id}/restore", "Restore a deleted \(type.name)", documentation: documentation) { request in
+        return Endpoint(
+            .post, "/v1/\(type.plural)/{id}/restore", "Restore a deleted \(type.name)", documentation: documentation
+        ) { request in
             try request.allow([])
             let result = try await store.restore(type, try request.id(), request.context)
             return answer(result, type, request, dryRun: false)
@@ -123,7 +130,9 @@ package struct RecordEndpoints: Sendable {
             $0.response = schemas.history
             $0.refusals = [404]
         }
-        return Endpoint(.get, "/v1/\(type.plural)/{id}/history", "Every change of a \(type.name)", documentation: documentation) { request in
+        return Endpoint(
+            .get, "/v1/\(type.plural)/{id}/history", "Every change of a \(type.name)", documentation: documentation
+        ) { request in
             try request.allow([])
             return EndpointResponse(200, try await store.history(type, try request.id(), request.context))
         }
@@ -140,7 +149,10 @@ package struct RecordEndpoints: Sendable {
             $0.response = schemas.bulkResult
             $0.refusals = [422]
         }
-        return Endpoint(.post, "/v1/\(type.plural)/bulk", "Up to 1,000 changes, each with its own result", documentation: documentation) { request in
+        return Endpoint(
+            .post, "/v1/\(type.plural)/bulk", "Up to 1,000 changes, each with its own result",
+            documentation: documentation
+        ) { request in
             try request.allow(["dry_run"])
             let body = try await request.json()
             guard let operations = body["operations"]?.array, body.object?.count == 1,
@@ -228,9 +240,11 @@ extension String {
     /// Percent-encoded for a query string: everything but unreserved characters.
     package var urlEncoded: String {
         utf8.map { byte in
-            let isPlain = (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte)
+            let isPlain =
+                (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte)
                 || byte == 45 || byte == 46 || byte == 95 || byte == 126
-            return isPlain ? String(UnicodeScalar(byte)) : "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16).uppercased()
+            return isPlain
+                ? String(UnicodeScalar(byte)) : "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16).uppercased()
         }.joined()
     }
 }

@@ -98,7 +98,8 @@ struct ServiceResponder: HTTPResponder {
         let endpointRequest = EndpointRequest(
             principal: bearer,
             context: WriteContext(principal: bearer, requestID: requestID, traceparent: trace.header),
-            path: values, query: query, headers: request.headers, body: request.body, prefix: Self.prefix(request.headers),
+            path: values, query: query, headers: request.headers, body: request.body,
+            prefix: Self.prefix(request.headers),
             maximumBody: maximumBody)
         var answer: EndpointResponse
         if let key {
@@ -133,7 +134,8 @@ struct ServiceResponder: HTTPResponder {
     private func principal(_ headers: HTTPFields) async throws -> Principal {
         let challenge = [("WWW-Authenticate", "Bearer realm=\"guanxi\"")]
         guard let text = headers[.authorization] else {
-            throw Problem(401, "unauthenticated", "Send Authorization: Bearer with a key or a session.", headers: challenge)
+            throw Problem(
+                401, "unauthenticated", "Send Authorization: Bearer with a key or a session.", headers: challenge)
         }
         let parts = text.split(separator: " ", maxSplits: 1)
         guard parts.count == 2, parts[0].lowercased() == "bearer", let token = BearerToken(String(parts[1])),
@@ -197,11 +199,13 @@ struct ServiceResponder: HTTPResponder {
             logger.error("database", metadata: ["error": "\(database)", "request": "\(requestID)"])
             switch database.code {
             case .unavailable, .connectionLost:
-                problem = Problem(503, "unavailable", "The service is not available right now.", headers: [("Retry-After", "1")])
+                problem = Problem(
+                    503, "unavailable", "The service is not available right now.", headers: [("Retry-After", "1")])
             case .cancelled:
                 problem = Problem(503, "too_slow", "The request took too long.", headers: [("Retry-After", "1")])
             case .conflict, .lockUnavailable:
-                problem = Problem(409, "busy", "Another change was in the way. Try again.", headers: [("Retry-After", "1")])
+                problem = Problem(
+                    409, "busy", "Another change was in the way. Try again.", headers: [("Retry-After", "1")])
             default: problem = Problem(500, "internal", "Something went wrong on our side.")
             }
         default:

@@ -15,13 +15,16 @@ struct OpenAPIDocument {
             "openapi": "3.1.0",
             "info": [
                 "title": .string("Guanxi \(service)"), "version": "1",
-                "description": "Customer relationship management as a service. Every refusal is application/problem+json.",
+                "description":
+                    "Customer relationship management as a service. Every refusal is application/problem+json.",
             ],
             "security": [["bearer": []]],
             "paths": .object(paths.mapValues { .object($0) }),
             "components": [
                 "securitySchemes": [
-                    "bearer": ["type": "http", "scheme": "bearer", "description": "An API key (gx_…) or a session (gs_…)."]
+                    "bearer": [
+                        "type": "http", "scheme": "bearer", "description": "An API key (gx_…) or a session (gs_…).",
+                    ]
                 ],
                 "schemas": ["Problem": Self.problem],
             ],
@@ -31,9 +34,10 @@ struct OpenAPIDocument {
     private func operation(_ endpoint: Endpoint) -> JSONValue {
         let documentation = endpoint.documentation
         var responses: [String: JSONValue] = [:]
-        responses["\(documentation.status)"] = documentation.response.map { schema in
-            ["description": "Done", "content": .object([documentation.responseType: ["schema": schema]])]
-        } ?? ["description": "Done"]
+        responses["\(documentation.status)"] =
+            documentation.response.map { schema in
+                ["description": "Done", "content": .object([documentation.responseType: ["schema": schema]])]
+            } ?? ["description": "Done"]
         let dryRun = documentation.parameters.contains { $0["name"]?.text == "dry_run" }
         if dryRun, documentation.status == 201, let response = documentation.response {
             responses["200"] = ["description": "Dry run", "content": ["application/json": ["schema": response]]]

@@ -38,28 +38,40 @@ struct RecordSchemas: Sendable {
             if isRequired {
                 // Spaces at the ends are cut off, so something else must stand within.
                 schema["minLength"] = 1
-                schema["pattern"] = .string(#"^[^\s\u0000-\u001F\u007F-\u009F](\#(allowed)*[^\s\u0000-\u001F\u007F-\u009F])?$"#)
+                schema["pattern"] = .string(
+                    #"^[^\s\u0000-\u001F\u007F-\u009F](\#(allowed)*[^\s\u0000-\u001F\u007F-\u009F])?$"#)
             }
             return .object(schema)
         case .integer(let minimum, let maximum):
-            return ["type": "integer", "minimum": JSONValue(max(minimum, -Self.safe)), "maximum": JSONValue(min(maximum, Self.safe))]
+            return [
+                "type": "integer", "minimum": JSONValue(max(minimum, -Self.safe)),
+                "maximum": JSONValue(min(maximum, Self.safe)),
+            ]
         case .number(let minimum, let maximum):
             return ["type": "number", "minimum": .number("\(minimum)"), "maximum": .number("\(maximum)")]
         case .boolean: return ["type": "boolean"]
         case .date:
             guard isInput else { return ["type": "string", "format": "date"] }
-            return ["type": "string", "pattern": .string(#"^(18|19|20|21)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])$"#)]
+            return [
+                "type": "string",
+                "pattern": .string(#"^(18|19|20|21)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])$"#),
+            ]
         case .timestamp:
             guard isInput else { return ["type": "string", "format": "date-time"] }
             return [
                 "type": "string",
                 "pattern": .string(
-                    #"^(19|20|21)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])$"#),
+                    #"^(19|20|21)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])$"#
+                ),
             ]
         case .choice(let choices): return ["type": "string", "enum": .array(choices.map { .string($0) })]
         case .reference, .foreignID: return ["type": "string", "format": "uuid"]
         case .email:
-            return isInput ? ["type": "string", "format": "email", "pattern": .string(#"^[a-z0-9]{1,20}@[a-z0-9]{1,20}\.[a-z]{2,10}$"#)] : ["type": "string"]
+            return isInput
+                ? [
+                    "type": "string", "format": "email",
+                    "pattern": .string(#"^[a-z0-9]{1,20}@[a-z0-9]{1,20}\.[a-z]{2,10}$"#),
+                ] : ["type": "string"]
         case .phone:
             return isInput ? ["type": "string", "pattern": .string(#"^\+[1-9][0-9]{7,14}$"#)] : ["type": "string"]
         case .country: return ["type": "string", "enum": .array(Self.countries)]
@@ -78,7 +90,9 @@ struct RecordSchemas: Sendable {
             ]
         case .tags(let maximum):
             let tag = Field("tag", .text(max: 60), Label("Tag", "标签"))
-            return ["type": "array", "maxItems": JSONValue(maximum), "items": kind(tag, isInput: isInput, isRequired: true)]
+            return [
+                "type": "array", "maxItems": JSONValue(maximum), "items": kind(tag, isInput: isInput, isRequired: true),
+            ]
         case .list(let fields, let maximum):
             return ["type": "array", "maxItems": JSONValue(maximum), "items": object(fields, isInput: isInput)]
         }
@@ -87,7 +101,9 @@ struct RecordSchemas: Sendable {
     /// Integers that every JSON reader keeps exactly.
     private static let safe = 9_007_199_254_740_991
 
-    private static let countries = ["CN", "DE", "FR", "GB", "IT", "JP", "NL", "US", "ES", "SE"].map { JSONValue.string($0) }
+    private static let countries = ["CN", "DE", "FR", "GB", "IT", "JP", "NL", "US", "ES", "SE"].map {
+        JSONValue.string($0)
+    }
     private static let currencies = ["CNY", "EUR", "GBP", "JPY", "USD", "CHF"].map { JSONValue.string($0) }
 
     private func object(_ fields: [Field], isInput: Bool) -> JSONValue {
@@ -237,10 +253,14 @@ struct RecordSchemas: Sendable {
             default: false
             }
         }
-        let time: JSONValue = ["type": "string", "pattern": "^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9])T([01][0-9]|2[0-3]):[0-5][0-9]:00Z$"]
+        let time: JSONValue = [
+            "type": "string",
+            "pattern": "^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9])T([01][0-9]|2[0-3]):[0-5][0-9]:00Z$",
+        ]
         let conditions = [
             condition(text, ["eq", "ne", "contains", "starts", "matches"], word),
-            condition(number, ["eq", "ne", "lt", "lte", "gt", "gte"], ["type": "integer", "minimum": 0, "maximum": 100]),
+            condition(
+                number, ["eq", "ne", "lt", "lte", "gt", "gte"], ["type": "integer", "minimum": 0, "maximum": 100]),
             condition(["created_at", "updated_at"], ["lt", "lte", "gt", "gte"], time),
             condition(id, ["eq", "ne"], ["type": "string", "format": "uuid"]),
             condition(type.fields.map(\.name), ["empty"], ["type": "boolean"]),
@@ -248,12 +268,13 @@ struct RecordSchemas: Sendable {
         let some: JSONValue = ["type": "array", "minItems": 1, "maxItems": 3, "items": ["anyOf": .array(conditions)]]
         return [
             "anyOf": .array(
-                conditions + ["and", "or"].map { name in
-                    [
-                        "type": "object", "required": [.string(name)], "additionalProperties": false,
-                        "properties": .object([name: some]),
-                    ]
-                })
+                conditions
+                    + ["and", "or"].map { name in
+                        [
+                            "type": "object", "required": [.string(name)], "additionalProperties": false,
+                            "properties": .object([name: some]),
+                        ]
+                    })
         ]
     }
 

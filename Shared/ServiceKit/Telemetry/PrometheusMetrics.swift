@@ -36,14 +36,18 @@ package final class PrometheusMetrics: MetricsFactory {
         cell(label, dimensions) {
             let cell = CounterCell()
             return (cell, .counter(cell))
-        } read: { if case .counter(let cell) = $0 { cell } else { nil } }
+        } read: {
+            if case .counter(let cell) = $0 { cell } else { nil }
+        }
     }
 
     package func makeMeter(label: String, dimensions: [(String, String)]) -> any MeterHandler {
         cell(label, dimensions) {
             let cell = GaugeCell()
             return (cell, .gauge(cell))
-        } read: { if case .gauge(let cell) = $0 { cell } else { nil } }
+        } read: {
+            if case .gauge(let cell) = $0 { cell } else { nil }
+        }
     }
 
     package func makeRecorder(
@@ -52,14 +56,18 @@ package final class PrometheusMetrics: MetricsFactory {
         cell(label, dimensions) {
             let cell = GaugeCell()
             return (cell, .gauge(cell))
-        } read: { if case .gauge(let cell) = $0 { cell } else { nil } }
+        } read: {
+            if case .gauge(let cell) = $0 { cell } else { nil }
+        }
     }
 
     package func makeTimer(label: String, dimensions: [(String, String)]) -> any TimerHandler {
         cell(label, dimensions) {
             let cell = HistogramCell()
             return (cell, .histogram(cell))
-        } read: { if case .histogram(let cell) = $0 { cell } else { nil } }
+        } read: {
+            if case .histogram(let cell) = $0 { cell } else { nil }
+        }
     }
 
     // Cells are shared by name: none goes while the process lives.

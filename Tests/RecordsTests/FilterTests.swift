@@ -1,0 +1,79 @@
+import Foundation
+import Testing
+
+@testable import Records
+
+@Suite("Filters")
+struct FilterTests {
+    private static let company = RecordType(
+        "company", plural: "companies", schema: "s", label: Label("Company", "公司"),
+        fields: [Field("industry", .text(max: 80), Label("Industry", "行业"))])
+    private static let person = RecordType(
+        "person", plural: "people", schema: "s", label: Label("Person", "人"),
+        fields: [
+            Field("name", .text(max: 80), Label("Name", "名")).sortable(),
+            Field("age", .integer(min: 0, max: 200), Label("Age", "年龄")),
+            Field("tags", .tags(max: 5), Label("Tags", "标签")), Field("worth", .money, Label("Worth", "价值")),
+            Field("company_id", .reference("company"), Label("Company", "公司")),
+            Field("emails", .list([Field("value", .email, Label("V", "值"))], max: 3), Label("E-mail", "邮箱")),
+        ])
+    private let compiler = FilterCompiler(
+        catalogue: Catalogue([person, company]),
+        defaults: TenantDefaults(country: "DE", currency: "EUR", timeZone: "Europe/Berlin"),
+        now: Date(timeIntervalSince1970: 1_774_000_000))
+
+    private func compile(_ text: String) throws -> (String, Int) {
+        var builder = SQLBuilder(["1"])
+        let sql = try compiler.sql(try Filter.parse(try JSONParser.parse(text.utf8)), type: Self.person, &builder)
+        return (sql, builder.parameters.count)
+    }
+
+    @Test("values travel as parameters and columns come from the description")
+    func parameters() throws {
+        let hostile = #"{"field":"name","op":"eq","value":"x' or '1'='1"}"#
+        let (sql, count) = try compile(hostile)
+        #expect(sql == "r.name = $2::text")
+        #expect(count == 2)
+        #expect(throws: Problem.self) { try compile(#"{"field":"name = name or name","op":"eq","value":"x"}"#) }
+    }
+
+    @Test("references, lists and money can be reached into")
+    func paths() throws {
+        #expect(try compile(#"{"field":"company.industry","op":"eq","value":"retail"}"#).0.contains("exists"))
+        #expect(try compile(#"{"field":"emails.value","op":"eq","value":"a@b.cd"}"#).0.contains("@>"))
+        #expect(try compile(#"{"field":"worth.amount","op":"gte","value":100}"#).0 == "r.worth_amount >= $2::bigint")
+    }
+
+    @Test(
+        "a filter that can't be meant is refused with what is wrong",
+        arguments: [
+            "[]", "{}", #"{"and":[]}"#, #"{"field":"nope","op":"eq","value":1}"#,
+            #"{"field":"name","op":"like","value":"x"}"#,
+            #"{"field":"age","op":"eq","value":"old"}"#, #"{"field":"age","op":"contains","value":"1"}"#,
+            #"{"field":"name","op":"in","value":[]}"#,
+            #"{"field":"name","op":"within","value":{"last":3,"unit":"day"}}"#,
+            #"{"field":"created_at","op":"within","value":{"last":3,"unit":"blink"}}"#, #"{"field":"name","extra":1}"#,
+        ])
+    func refused(text: String) { #expect(throws: Problem.self) { try compile(text) } }
+
+    @Test("depth and size are bounded")
+    func bounds() {
+        let deep =
+            String(repeating: #"{"not":"#, count: 20) + #"{"field":"name","op":"eq","value":"x"}"#
+            + String(repeating: "}", count: 20)
+        #expect(throws: Problem.self) { try compile(deep) }
+        let wide =
+            #"{"and":["#
+            + [String](repeating: #"{"field":"name","op":"eq","value":"x"}"#, count: 51).joined(separator: ",") + "]}"
+        #expect(throws: Problem.self) { try compile(wide) }
+    }
+
+    @Test("relative dates follow the tenant's calendar, quarters too")
+    func relative() throws {
+        let now = Date(timeIntervalSince1970: 1_774_000_000)  // 2026-03-20 in Berlin
+        let (start, end) = try RelativeDates.bounds(["this": "quarter"], now: now, timeZone: "Europe/Berlin", path: "x")
+        // From the first of January at midnight, in winter, to the first of April at midnight, in summer.
+        #expect(start == Date(timeIntervalSince1970: 1_767_222_000))
+        #expect(end == Date(timeIntervalSince1970: 1_774_994_400))
+    }
+}
