@@ -35,8 +35,8 @@ public struct Fact: Codable, Sendable, Equatable {
     }
 }
 
-/// An event that tells of facts. Those of one transaction travel together, at most twenty to a job, so that a job's
-/// payload stays small enough for Redis.
+/// An event that tells of facts. Those of one transaction travel together, at most 250 to a job, so that an
+/// import of thousands is tens of jobs; a payload too long for Redis stays in the outbox.
 public protocol FactEvent: Event {
     /// The kind of record: one kind, one row per record.
     static var kind: String { get }
@@ -47,6 +47,6 @@ public protocol FactEvent: Event {
 extension FactEvent {
     public static func coalesced(_ events: [Self]) -> [Self] {
         let all = events.flatMap(\.facts)
-        return stride(from: 0, to: all.count, by: 20).map { Self(facts: Array(all[$0..<min($0 + 20, all.count)])) }
+        return stride(from: 0, to: all.count, by: 250).map { Self(facts: Array(all[$0..<min($0 + 250, all.count)])) }
     }
 }

@@ -18,6 +18,7 @@ final class Connection {
     private var raw: OpaquePointer?
     private var prepared: [String: String] = [:]
     private var preparedCount = 0
+    private static let mostPrepared = 400
 
     init(settings: ConnectionSettings, canceller: Canceller) {
         self.settings = settings
@@ -61,8 +62,20 @@ final class Connection {
     }
 
     /// Sends all requests in one go and gives each one's rows or error, in order.
-    func run(_ requests: [[Statement]]) -> [Result<[Rows], DatabaseError>] {
-        do { try connect() } catch { return requests.map { _ in .failure(error) } }
+    ///
+    /// With `continuing` the requests belong to a transaction that is open: a connection that broke meanwhile is an
+    /// error, never silently another one, on which the rest would run and commit alone.
+    func run(_ requests: [[Statement]], continuing: Bool = false) -> [Result<[Rows], DatabaseError>] {
+        if continuing {
+            guard isConnected, !hasHungUp else {
+                let error = lost()
+                return requests.map { _ in .failure(error) }
+            }
+        } else {
+            // Filters come in as many shapes as callers think of; each would stay prepared for ever.
+            if prepared.count > Self.mostPrepared { close() }
+            do { try connect() } catch { return requests.map { _ in .failure(error) } }
+        }
         var plans: [[Sent]] = []
         for statements in requests {
             guard let plan = send(statements) else {
@@ -244,10 +257,8 @@ final class Connection {
 
     /// COPY is not allowed in pipeline mode: leave it for one statement.
     private func plainQuery(_ sql: String, expecting status: ExecStatusType) throws(DatabaseError) {
-        try connect()
-        guard PQexitPipelineMode(raw) == 1, PQsendQuery(raw, sql) == 1, let result = PQgetResult(raw) else {
-            throw lost()
-        }
+        guard isConnected, PQexitPipelineMode(raw) == 1, PQsendQuery(raw, sql) == 1, let result = PQgetResult(raw)
+        else { throw lost() }
         let got = PQresultStatus(result)
         guard got == status else {
             let error = Self.error(from: result)

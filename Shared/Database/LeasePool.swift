@@ -4,21 +4,29 @@ import ThreadExecutor
 /// A connection with its thread, leased to one transaction at a time.
 final class LeasedConnection: Sendable {
     enum Operation: Sendable {
-        case run([Statement], CheckedContinuation<Result<[Rows], DatabaseError>, Never>)
+        case run([Statement], continuing: Bool, CheckedContinuation<Result<[Rows], DatabaseError>, Never>)
         /// Work on the connection itself (COPY, scripts), on its thread.
         case perform(@Sendable (Connection) -> Void)
     }
 
     private let operations = BlockingQueue<Operation>()
     private let canceller = Canceller()
+    private let isCancelled = Atomic<Bool>(false)
 
     init(settings: ConnectionSettings) {
-        OSThread.start { [operations, canceller] in
+        OSThread.start { [self] in
             let connection = Connection(settings: settings, canceller: canceller)
             while let operation = operations.take(upTo: 1).first {
                 switch operation {
-                case .run(let statements, let continuation):
-                    continuation.resume(returning: connection.run([statements])[0])
+                case .run(let statements, let continuing, let continuation):
+                    if !continuing { _ = try? connection.connect() }
+                    // Cancelled while it waited for its connection: there was nothing yet that the server could cancel.
+                    if isCancelled.load(ordering: .acquiring) && statements.first?.sql != "rollback" {
+                        continuation.resume(
+                            returning: .failure(DatabaseError(code: .cancelled, message: "the task was cancelled")))
+                        continue
+                    }
+                    continuation.resume(returning: connection.run([statements], continuing: continuing)[0])
                 case .perform(let body):
                     body(connection)
                 }
@@ -27,9 +35,12 @@ final class LeasedConnection: Sendable {
         }
     }
 
-    func run(_ statements: [Statement]) async throws(DatabaseError) -> [Rows] {
+    /// - Parameter continuing: the statements belong to a transaction that is open on this connection.
+    func run(_ statements: [Statement], continuing: Bool) async throws(DatabaseError) -> [Rows] {
         let result: Result<[Rows], DatabaseError> = await withCheckedContinuation { continuation in
-            push(.run(statements, continuation)) { continuation.resume(returning: .failure($0)) }
+            push(.run(statements, continuing: continuing, continuation)) {
+                continuation.resume(returning: .failure($0))
+            }
         }
         return try result.get()
     }
@@ -51,7 +62,13 @@ final class LeasedConnection: Sendable {
     }
 
     /// Asks the server to give up what this connection is running now.
-    func cancelRunning() { canceller.cancel() }
+    func cancelRunning() {
+        isCancelled.store(true, ordering: .releasing)
+        canceller.cancel()
+    }
+
+    /// Makes the connection ready for its next lease.
+    func forgetCancellation() { isCancelled.store(false, ordering: .releasing) }
 
     func close() { operations.close() }
 }
@@ -105,6 +122,7 @@ final class LeasePool: Sendable {
     }
 
     func release(_ lease: LeasedConnection) {
+        lease.forgetCancellation()
         let next = state.withLock { state -> CheckedContinuation<LeasedConnection?, Never>? in
             if state.waiting.isEmpty {
                 state.idle.append(lease)

@@ -24,8 +24,8 @@ package final class Transaction: Sendable {
 
     /// Runs statements in one round trip, in order, and gives each one's rows. The first error ends the transaction.
     package func batch(_ statements: [Statement]) async throws(DatabaseError) -> [Rows] {
-        let before = takeUnsent()
-        let rows = try await lease.run(before + statements)
+        let (before, isOpen) = takeUnsent()
+        let rows = try await lease.run(before + statements, continuing: isOpen)
         return Array(rows.dropFirst(before.count))
     }
 
@@ -136,9 +136,9 @@ package final class Transaction: Sendable {
     var hooks: [@Sendable () async -> Void] { state.withLock { $0.hooks } }
 
     func commit() async throws(DatabaseError) {
-        let before = takeUnsent()
+        let (before, isOpen) = takeUnsent()
         state.withLock { $0.commitWasSent = true }
-        let rows = try await lease.run(before + [Statement("commit")])
+        let rows = try await lease.run(before + [Statement("commit")], continuing: isOpen)
         // After an error that the caller swallowed, PostgreSQL answers COMMIT with a rollback: that is no success.
         guard rows.last?.commandTag == "COMMIT" else {
             throw DatabaseError(code: .other, message: "the transaction had failed and was rolled back")
@@ -148,16 +148,17 @@ package final class Transaction: Sendable {
     func rollback() async {
         let nothingWasSent = state.withLock { !$0.opening.isEmpty }
         if nothingWasSent { return }
-        _ = try? await lease.run([Statement("rollback")])
+        _ = try? await lease.run([Statement("rollback")], continuing: true)
     }
 
-    private func takeUnsent() -> [Statement] {
+    /// What is to go before the next statement, and whether the transaction was opened already.
+    private func takeUnsent() -> ([Statement], isOpen: Bool) {
         state.withLock { state in
             defer {
                 state.opening = []
                 state.deferred = []
             }
-            return state.opening + state.deferred
+            return (state.opening + state.deferred, state.opening.isEmpty)
         }
     }
 }

@@ -174,9 +174,16 @@ package struct JobRegistry: Sendable {
         do {
             return try JobCoding.decode(type, from: context.envelope.payload)
         } catch {
-            throw PermanentFailure(code: "payload_unreadable", message: "the payload is not a \(type): \(error)")
+            // Another version of the service may be able to read it: it uses up its attempts first.
+            throw UnreadablePayload(message: "the payload is not a \(type): \(error)")
         }
     }
+}
+
+/// A payload that this version of the service can't read.
+struct UnreadablePayload: Error, CustomStringConvertible {
+    let message: String
+    var description: String { message }
 }
 
 /// A job that starts by the clock.

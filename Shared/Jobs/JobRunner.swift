@@ -15,6 +15,11 @@ struct JobRunner: Sendable {
             if envelope.payloadIsElsewhere { envelope.payload = try await payload(of: envelope) }
             let context = JobContext(envelope: envelope, logger: logger, outbox: outbox, database: database)
             guard let handler = registry.handlers[envelope.name] else {
+                // In a rolling deployment a newer worker of the same queue may know the name: wait for it, a day.
+                if envelope.id.v7Time > Date(timeIntervalSinceNow: -86_400) {
+                    logger.warning("no handler here, waiting for another worker")
+                    return .again(due: Date(timeIntervalSinceNow: 5), envelope)
+                }
                 throw PermanentFailure(code: "no_handler", message: "no handler for \(envelope.name)")
             }
             if envelope.isTracked { try await noteStart(envelope) }

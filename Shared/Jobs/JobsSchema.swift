@@ -167,9 +167,18 @@ package enum JobsSchema {
                             platform.uuid_lower_bound(day + 1))) into unfinished;
                     if not unfinished then
                         execute format('drop table SCHEMA.%I', 'outbox_' || to_char(day, 'YYYYMMDD'));
-                        execute format('drop table if exists SCHEMA.%I', 'inbox_' || to_char(day, 'YYYYMMDD'));
                         return next day;
                     end if;
+                end loop;
+                -- An inbox's day also knows the jobs of other services: it goes when no outbox has that day any more.
+                for day in
+                    select to_date(right(c.relname, 8), 'YYYYMMDD') from pg_class c
+                    join pg_namespace n on n.oid = c.relnamespace
+                    where n.nspname = 'SCHEMA' and c.relname ~ '^inbox_[0-9]{8}$'
+                    and to_date(right(c.relname, 8), 'YYYYMMDD') < current_date - keep
+                    and not exists (select 1 from pg_class o where o.relname = 'outbox_' || right(c.relname, 8))
+                loop
+                    execute format('drop table SCHEMA.%I', 'inbox_' || to_char(day, 'YYYYMMDD'));
                 end loop;
             end $body$;
 

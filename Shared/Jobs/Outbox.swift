@@ -229,6 +229,9 @@ package final class Outbox: Service {
     private func ensurePartitions() async {
         do {
             _ = try await database.query(tenant: nil, Statement("select \(schema).ensure_partitions()"))
+            // Longer than any repair looks back.
+            _ = try await database.query(
+                tenant: nil, Statement("select \(schema).drop_finished_partitions(interval '9 days')"))
             let bound = UUID.v7LowerBound(at: Date(timeIntervalSinceNow: -2 * 86_400))
             _ = try await database.query(
                 tenant: nil, Statement("delete from \(schema).outbox_sent where id < $1", [.uuid(bound)]))

@@ -75,6 +75,7 @@ enum QueueScripts {
         local function bury(tenant, blob)
             local id = string.sub(blob, 1, 16)
             redis.call('SREM', P .. 'u', id)
+            redis.call('SREM', P .. 'cx', id)
             redis.call('ZADD', P .. 'x', now, id)
             redis.call('HSET', P .. 'xj', id, struct.pack('<s', tenant) .. blob)
             if redis.call('ZCARD', P .. 'x') > 10000 then

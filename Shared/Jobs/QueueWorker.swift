@@ -28,8 +28,15 @@ package final class QueueWorker: Service {
         let started: ContinuousClock.Instant
     }
 
+    /// One run: after a lost lease the same job may come again while its first run still ends.
+    private struct RunKey: Hashable {
+        let id: UUID
+        let number: Int
+    }
+
     private struct State {
-        var running: [UUID: Running] = [:]
+        var running: [RunKey: Running] = [:]
+        var runs = 0
         var ended: [RedisQueue.Acknowledgement] = []
         var isStopping = false
     }
@@ -118,9 +125,11 @@ package final class QueueWorker: Service {
 
     private func fetchLoop(_ bell: Bell) async {
         let reconciler = Reconciler(queue: queue, schema: outbox.schema, database: database, logger: logger)
-        var epoch = (try? await reconciler.currentEpoch()) ?? 0
+        // Never the epoch of an empty Redis, which is 0.
+        var epoch = (try? await reconciler.currentEpoch()) ?? -1
         var lease = await beginLease()
         var graceEnd: ContinuousClock.Instant?
+        var wasCancelled = false
         var backoff = 0
 
         while true {
@@ -137,7 +146,12 @@ package final class QueueWorker: Service {
             }
             if isStopping && isIdle && ended.isEmpty { break }
             if isStopping && graceEnd == nil { graceEnd = .now + settings.grace }
-            if let graceEnd, ContinuousClock.now > graceEnd { cancelAll("the grace period is over") }
+            if let end = graceEnd, ContinuousClock.now > end {
+                if !wasCancelled { cancelAll("the grace period is over") }
+                wasCancelled = true
+                // A handler that does not listen, or a Redis that does not answer, must not keep the process.
+                if ContinuousClock.now > end + .seconds(2) { break }
+            }
 
             let fetched: RedisQueue.Fetched
             do {
@@ -146,24 +160,30 @@ package final class QueueWorker: Service {
                 backoff = 0
                 lastFetch.withLock { $0 = .now }
             } catch {
-                // What was acknowledged may or may not have arrived. The inbox knows the truth: jobs that come again
-                // are settled at once, so the acknowledgements are tried again only where that is certain to be right.
-                if error.code == .notConnected { state.withLock { $0.ended.insert(contentsOf: ended, at: 0) } }
                 logger.warning("fetch failed", metadata: ["error": "\(error)"])
                 backoff = min(backoff + 1, 5)
-                try? await Task.sleep(for: .milliseconds(50 << backoff))
+                await pause(.milliseconds(50 << backoff))
+                if error.code == .notConnected {
+                    state.withLock { $0.ended.insert(contentsOf: ended, at: 0) }
+                } else {
+                    // The script may have run: Redis may think that this worker holds jobs it never got, or has not
+                    // heard of ends it was told. Give the whole lease back; what is done already, the inbox settles.
+                    cancelAll("an exchange with Redis broke off")
+                    try? await queue.leave(worker: lease.worker)
+                    if !isStopping { lease = await beginLease() }
+                }
                 continue
             }
             if fetched.status == .unleased {
                 cancelAll("the worker's lease was lost")
-                if !isStopping { lease = await beginLease() }
+                if isStopping { await pause(.milliseconds(50)) } else { lease = await beginLease() }
                 continue
             }
             for envelope in fetched.jobs { start(envelope, token: fetched.token) }
             if fetched.status == .stale && !isStopping {
                 do { epoch = try await reconciler.repair() } catch {
                     logger.warning("the queue could not be repaired yet", metadata: ["error": "\(error)"])
-                    try? await Task.sleep(for: .milliseconds(500))
+                    await pause(.milliseconds(500))
                 }
                 continue
             }
@@ -171,7 +191,7 @@ package final class QueueWorker: Service {
             if fetched.jobs.count == free && free > 0 && fetched.hasMore { continue }
             if state.withLock({ !$0.ended.isEmpty || $0.isStopping != isStopping }) { continue }
             if isStopping {
-                try? await Task.sleep(for: .milliseconds(20))
+                await pause(.milliseconds(20))
                 continue
             }
             let hasRoom = state.withLock { $0.running.count < settings.concurrency }
@@ -198,6 +218,11 @@ package final class QueueWorker: Service {
         return lease
     }
 
+    /// Waits also when the task is cancelled: a loop that ends its work must not spin.
+    private func pause(_ duration: Duration) async {
+        await Task { try? await Task.sleep(for: duration) }.value
+    }
+
     private func cancelAll(_ reason: Logger.Message) {
         let tasks = state.withLock { $0.running.values.compactMap(\.task) }
         if !tasks.isEmpty { logger.warning(reason, metadata: ["jobs": "\(tasks.count)"]) }
@@ -214,10 +239,20 @@ package final class QueueWorker: Service {
                     metrics.returned.increment(by: returned)
                     logger.notice("a worker is gone, its jobs are back", metadata: ["jobs": "\(returned)"])
                 }
-                for id in cancelled { state.withLock { $0.running[id]?.task }?.cancel() }
+                if !cancelled.isEmpty {
+                    let doomed = state.withLock { state in
+                        state.running.filter { cancelled.contains($0.key.id) }.compactMap(\.value.task)
+                    }
+                    for task in doomed { task.cancel() }
+                }
                 slow += 1
-                // The slow comparison: whatever no rule foresaw is found within a minute.
-                if slow % 120 == 0 { try await reconciler.resend(olderThan: Date(timeIntervalSinceNow: -60)) }
+                // The slow comparison: whatever no rule foresaw is found within a minute, and what is older than an
+                // hour within an hour.
+                if slow % 120 == 0 {
+                    let isHourly = slow % 7200 == 0
+                    try await reconciler.resend(
+                        olderThan: Date(timeIntervalSinceNow: -60), back: isHourly ? Reconciler.memory : 3600)
+                }
             } catch {
                 logger.debug("sweep failed", metadata: ["error": "\(error)"])
             }
@@ -231,12 +266,14 @@ package final class QueueWorker: Service {
     private func start(_ envelope: JobEnvelope, token: String) {
         state.withLock { state in
             // The task's end waits for this lock, so it can't be told before its start is written down.
-            let task = Task { await self.execute(envelope, token: token) }
-            state.running[envelope.id] = Running(token: token, task: task, started: .now)
+            state.runs += 1
+            let key = RunKey(id: envelope.id, number: state.runs)
+            let task = Task { await self.execute(envelope, key, token: token) }
+            state.running[key] = Running(token: token, task: task, started: .now)
         }
     }
 
-    private func execute(_ envelope: JobEnvelope, token: String) async {
+    private func execute(_ envelope: JobEnvelope, _ key: RunKey, token: String) async {
         let clock = ContinuousClock.now
         metrics.waited(since: envelope.id.v7Time)
         var logger = logger
@@ -248,7 +285,7 @@ package final class QueueWorker: Service {
         let took = ContinuousClock.now - clock
         metrics.ended(outcome, took: took)
         state.withLock { state in
-            state.running[envelope.id] = nil
+            state.running[key] = nil
             state.ended.append(
                 RedisQueue.Acknowledgement(
                     id: envelope.id, token: token, outcome: outcome, measured: took / .milliseconds(1)))

@@ -13,7 +13,7 @@ package struct Reconciler: Sendable {
     private let database: Database
     private let logger: Logger
     /// How far back unfinished jobs are looked for.
-    private let memory: TimeInterval = 8 * 86_400
+    static let memory: TimeInterval = 8 * 86_400
 
     package init(queue: RedisQueue, schema: String, database: Database, logger: Logger) {
         self.queue = queue
@@ -87,10 +87,10 @@ package struct Reconciler: Sendable {
 
     /// Sends every unfinished job that is older than `bound`, newest day first. Gives how many Redis did not have.
     @discardableResult
-    package func resend(olderThan bound: Date) async throws -> Int {
+    package func resend(olderThan bound: Date, back: TimeInterval? = nil) async throws -> Int {
         var added = 0
         var upper = bound
-        let oldest = bound.addingTimeInterval(-memory)
+        let oldest = bound.addingTimeInterval(-(back ?? Self.memory))
         while upper > oldest {
             // Slices end at midnight, so that each reads one partition.
             let midnight = (upper.timeIntervalSince1970 / 86_400).rounded(.up) * 86_400 - 86_400

@@ -37,10 +37,31 @@ struct Relay {
             let snapshot = try await database.query(
                 tenant: nil, Statement("select pg_snapshot_xmin(pg_current_snapshot())::text"), readOnly: true)
             guard let upto = await horizon.exchange(snapshot.text(0, 0)!) else { return }
+            while try await relayDue() {}
             while try await relay(upto: upto) {}
         } catch {
             logger.warning("relay failed", metadata: ["schema": "\(outbox.schema)", "error": "\(error)"])
         }
+    }
+
+    /// Moves scheduled jobs that are near into the outbox, and sends them once that is committed: before, they could
+    /// run under an id that never came to be. After a crash in between, `relay` finds them.
+    private func relayDue() async throws -> Bool {
+        let schema = outbox.schema
+        let limit = 1000
+        let due = try await database.withoutTenant { transaction in
+            let rows = try await transaction.query(
+                Statement(
+                    "select * from \(schema).relay_due(now() + make_interval(secs => $1), $2)",
+                    [.double(Outbox.horizon / 2), .int(limit)]))
+            return OutboxRow.all(in: rows, origin: schema)
+        }
+        if due.isEmpty { return false }
+        for (queue, group) in Dictionary(grouping: due, by: \.queue) {
+            try await RedisQueue(name: queue, redis: redis).enqueue(group.map { ($0.envelope, $0.runAt) })
+        }
+        await outbox.noteSent(due.map(\.envelope.id))
+        return due.count == limit
     }
 
     /// Sends one slice; true when there may be more.
@@ -51,10 +72,6 @@ struct Relay {
                 Statement(
                     "select pg_try_advisory_xact_lock(hashtextextended('guanxi.relay.' || $1, 0))", [.text(schema)]))
             guard lock.bool(0, 0) == true else { return false }
-            let due = try await transaction.query(
-                Statement(
-                    "select * from \(schema).relay_due(now() + make_interval(secs => $1), 1000)",
-                    [.double(Outbox.horizon / 2)]))
             let position = try await transaction.query(
                 Statement("select xid::text, reached_at from \(schema).relay_position"))
             let after = position.text(0, 0)!
@@ -65,7 +82,7 @@ struct Relay {
                 Statement(
                     "select * from \(schema).relay_unsent($1, $2::xid8, $3::xid8, $4)",
                     [.uuid(since), .text(after), .text(upto), .int(limit)]))
-            let unsent = OutboxRow.all(in: rows, origin: schema) + OutboxRow.all(in: due, origin: schema)
+            let unsent = OutboxRow.all(in: rows, origin: schema)
             for (queue, group) in Dictionary(grouping: unsent, by: \.queue) {
                 try await RedisQueue(name: queue, redis: redis).enqueue(group.map { ($0.envelope, $0.runAt) })
             }
@@ -82,10 +99,10 @@ struct Relay {
                     Statement(
                         """
                         update \(schema).relay_position set xid = $1::xid8, reached_at = now()
-                        where xid < $1::xid8 or reached_at < now() - interval '1 minute'
+                        where xid < $1::xid8
                         """, [.text(upto)]))
             }
-            return !isComplete || due.count == 1000
+            return !isComplete
         }
     }
 }

@@ -43,6 +43,8 @@ package final class RedisPulse: Sendable {
                         let words = message.split(separator: " ")
                         moved = words.first == "MOVED" && words.count == 3 ? RedisAddress(words[2]) : nil
                         connection.close()
+                        // A server that is loading says so at once: it is not asked again at once.
+                        if moved == nil { pause(milliseconds: 100) }
                         _ = requests.push(())
                     } else {
                         beat.receive(reply)

@@ -96,7 +96,7 @@ package struct ServiceProcess: Sendable {
         }
         let scheduler = RecurringScheduler(jobs: registry.recurring, outbox: outbox, database: database, logger: logger)
         Announcement(service: description.name, role: "work").print(address: nil, port: nil)
-        try await run([outbox, scheduler, try internalServer(workers: workers)] + workers)
+        try await run([outbox, scheduler, try internalServer(workers: workers), WorkerGroup(workers: workers)])
     }
 
     /// Creates roles where the administrator's connection is given, then applies what is pending.
@@ -173,6 +173,18 @@ package struct ServiceProcess: Sendable {
             router: router,
             configuration: .init(address: .hostname(host, port: try configuration.int("internal.port"))),
             logger: quietLogger)
+    }
+}
+
+/// All workers of a process as one service: one signal reaches them together, and none fetches while another drains.
+private struct WorkerGroup: ServiceLifecycle.Service {
+    let workers: [QueueWorker]
+
+    func run() async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for worker in workers { group.addTask { try await worker.run() } }
+            try await group.waitForAll()
+        }
     }
 }
 

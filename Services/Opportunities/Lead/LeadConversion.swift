@@ -42,12 +42,12 @@ struct LeadConversion {
             let id = try request.id()
             let body = try await request.json()
             let wanted = try Self.wanted(body, request.context.defaults)
-            guard request.context.permissions?.scope(of: .update, on: "lead") != nil else { throw Problem.forbidden }
-            // Who can't see the lead can't convert it either.
-            _ = try await store.get(Lead.type, id, fields: [], request.context)
+            let scope = try request.context.scope(of: .update, on: Lead.type)
+            _ = try request.context.scope(of: .create, on: Opportunity.type)
             let lead = try await store.database.withTenant(request.context.tenant) { transaction in
-                guard let lead = try await store.lock(Lead.type, id, in: transaction) else {
-                    throw Problem.notFound("lead")
+                let lead = try await store.found(Lead.type, id, scope, request.context, in: transaction)
+                guard try await Opportunity.hasFirstStage(transaction) else {
+                    throw Opportunity.noStage("/pipeline_id")
                 }
                 guard lead.text("conversion") != "running", lead.text("conversion") != "done" else {
                     throw Problem(409, "already_converted", "The lead is being converted, or is converted already.")

@@ -27,6 +27,7 @@ enum Opportunity {
 
     /// The stage decides status and probability. Without one, a deal begins at the first of the default pipeline.
     private static func check(_ draft: inout Draft, _ transaction: TenantTransaction) async throws {
+        guard draft.isCreation || draft.changes("stage_id") || draft.changes("pipeline_id") else { return }
         let tenant = transaction.tenant.parameter
         let rows: Rows
         if let stage = draft["stage_id"] {
@@ -68,7 +69,12 @@ enum Opportunity {
             """, [transaction.tenant.parameter, .optional(pipeline)])
     }
 
-    private static func noStage(_ pointer: String) -> Problem {
+    /// True when a deal that names no stage has one to begin at.
+    static func hasFirstStage(_ transaction: TenantTransaction) async throws -> Bool {
+        !(try await firstStage(of: nil, transaction)).isEmpty
+    }
+
+    static func noStage(_ pointer: String) -> Problem {
         Problem(
             409, "no_stage", "There is no stage for the deal: make a pipeline with stages first.",
             fields: [FieldError(pointer, "no_such_record", "There is no such record with a stage.")])

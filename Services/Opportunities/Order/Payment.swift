@@ -62,6 +62,11 @@ enum Payment {
 
     /// The order's paid sum and status follow from its payments; they are figures, not a change of the order.
     private static func after(_ change: Change, _ transaction: TenantTransaction, _ outbox: Outbox) async throws {
+        // Deleting and restoring look at nothing before: lock the order, so that the sum sees every payment of it.
+        transaction.later(
+            Statement(
+                "select 1 from opportunities.sales_order where tenant_id = $1 and id = $2 for update",
+                [transaction.tenant.parameter, .optional(change.after.text("order_id"))]))
         transaction.later(
             Statement(
                 """

@@ -51,12 +51,15 @@ enum SurveyResponse {
     }
 
     private static func effects(_ change: Change) -> Effects {
-        guard let gap = change.after.double("gap") else { return Effects() }
+        // Answers that were taken back count no longer.
+        let gap = change.after.double("gap")
+        if gap == nil && change.before?.double("gap") == nil { return Effects() }
         return Effects(events: [
             SurveyAnswered(facts: [
                 Fact(
                     id: change.after.id, version: change.after.version, contact: change.after.uuid("contact_id"),
-                    at: change.after.createdAt, state: change.after.deletedAt == nil ? "answered" : "deleted",
+                    at: change.after.createdAt,
+                    state: change.after.deletedAt == nil && gap != nil ? "answered" : "deleted",
                     measure: gap)
             ])
         ])

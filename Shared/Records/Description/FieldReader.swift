@@ -73,18 +73,17 @@ package struct FieldReader: Sendable {
 
     private func text(_ text: String, as field: Field, at pointer: String) throws(FieldError) -> String? {
         let trimmed = text.trimmingCharacters(in: .whitespacesAndNewlines)
-        if trimmed.isEmpty { return nil }
         switch field.kind {
         case .text(let maximum, let multiline):
-            guard trimmed.unicodeScalars.count <= maximum else {
+            guard text.unicodeScalars.count <= maximum else {
                 throw FieldError(pointer, "too_long", "At most \(maximum) characters.")
             }
-            let isClean = trimmed.unicodeScalars.allSatisfy { scalar in
+            let isClean = text.unicodeScalars.allSatisfy { scalar in
                 if scalar.value == 10 || scalar.value == 13 || scalar.value == 9 { return multiline }
                 return scalar.value >= 32 && scalar.value != 127
             }
             guard isClean else { throw FieldError(pointer, "control_character", "Control characters can't be kept.") }
-            return trimmed
+            return trimmed.isEmpty ? nil : trimmed
         case .date:
             guard let day = Timestamp.parseDay(trimmed), Self.years.contains(day.year) else {
                 throw FieldError(pointer, "not_a_date", "A day belongs here, as YYYY-MM-DD.")
@@ -135,7 +134,7 @@ package struct FieldReader: Sendable {
 
     /// The years that a customer's story can lie in: beyond them a date is a typing error.
     package static let years = 1800...2199
-    private static let times =
+    static let times =
         Date(timeIntervalSince1970: -5_364_662_400)..<Date(timeIntervalSince1970: 7_258_118_400)
 
     private func money(_ value: JSONValue, at pointer: String) throws(FieldError) -> [String?] {
@@ -145,7 +144,7 @@ package struct FieldReader: Sendable {
         for name in members.keys where name != "amount" && name != "currency" {
             throw FieldError("\(pointer)/\(name)", "unknown_field", "There is no such field.")
         }
-        guard let amount = members["amount"]?.int, abs(amount) <= Self.largestAmount else {
+        guard let amount = members["amount"]?.int, (-Self.largestAmount...Self.largestAmount).contains(amount) else {
             throw FieldError("\(pointer)/amount", "not_an_integer", "A whole number of minor units belongs here.")
         }
         guard let code = (members["currency"] ?? .string(defaults.currency)).text?.uppercased(),

@@ -24,7 +24,9 @@ package struct DelimitedText: Sendable {
     private var raw: [UInt8] = []
     private var error: (String, String)?
     private var number = 0
-    private var sawBytes = false
+    /// How many bytes of a byte-order mark came at the very start; -1 when it was none.
+    private var mark = 0
+    private static let byteOrderMark: [UInt8] = [0xef, 0xbb, 0xbf]
     private var consumed: Int
 
     /// - Parameters:
@@ -33,7 +35,6 @@ package struct DelimitedText: Sendable {
     package init(offset: Int = 0, rows: Int = 0) {
         consumed = offset
         number = rows
-        sawBytes = offset > 0
     }
 
     /// Feeds bytes and gives the rows that they complete.
@@ -52,6 +53,21 @@ package struct DelimitedText: Sendable {
 
     private mutating func feed(_ byte: UInt8) -> Row? {
         consumed += 1
+        // A byte-order mark comes before anything else, a quote included.
+        if consumed <= 3 && mark == consumed - 1 {
+            if byte == Self.byteOrderMark[mark] {
+                mark += 1
+                return nil
+            }
+            // It only looked like one: what was held back is text.
+            for held in Self.byteOrderMark.prefix(mark) { put(held) }
+            mark = -1
+        }
+        return put(byte)
+    }
+
+    @discardableResult
+    private mutating func put(_ byte: UInt8) -> Row? {
         if raw.count < Self.longestRow {
             raw.append(byte)
         } else if error?.0 != "row_too_long" {
@@ -93,12 +109,8 @@ package struct DelimitedText: Sendable {
             raw = []
             error = nil
             state = .start
-            sawBytes = true
         }
         number += 1
-        if !sawBytes, let first = fields.first, first.starts(with: [0xef, 0xbb, 0xbf]) {
-            fields[0] = Array(first.dropFirst(3))
-        }
         // An empty line is no row.
         if error == nil && fields.count == 1 && fields[0].allSatisfy({ $0 == 32 }) { return nil }
         var texts: [String] = []

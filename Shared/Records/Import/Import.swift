@@ -45,6 +45,12 @@ package struct ImportOptions: Sendable {
         }
         format = choice("format", .csv)
         duplicates = choice("duplicates", .skip)
+        if let given = members["dry_run"], given != .null, given.bool == nil {
+            errors.append(FieldError("/options/dry_run", "not_a_boolean", "true or false belongs here."))
+        }
+        if let given = members["source"], given != .null, (given.text?.unicodeScalars.count).map({ $0 > 60 }) ?? true {
+            errors.append(FieldError("/options/source", "not_text", "A text of at most 60 characters belongs here."))
+        }
         dryRun = members["dry_run"]?.bool ?? false
         source = members["source"]?.text
         var mapping: [String: String]?
@@ -101,6 +107,18 @@ package struct ImportUpload: Sendable {
             try await write(Array(buffer.prefix(Self.chunkSize)))
             buffer.removeFirst(Self.chunkSize)
         }
+    }
+
+    /// Throws 403 unless the bearer may import records of the type: asked before a byte of the file is kept.
+    package func check(_ options: ImportOptions) throws { _ = try context.scope(of: .import, on: options.type) }
+
+    /// Forgets what was uploaded: the request failed on the way.
+    package func discard() async {
+        _ = try? await store.database.query(
+            tenant: context.tenant,
+            Statement(
+                "delete from \(store.outbox.schema).import_chunk where tenant_id = $1 and import_id = $2",
+                [context.tenant.parameter, .uuid(id)]))
     }
 
     /// Ends the file and starts the import: its row and its job are written together. Gives the job's id.

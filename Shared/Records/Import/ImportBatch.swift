@@ -51,7 +51,8 @@ struct ImportBatch: Sendable {
                         """,
                         [
                             tenant.parameter, .uuid(plan.id), .array(errors.map { String($0.row.number) }),
-                            .array(errors.map(\.column)), .array(errors.map(\.code)), .array(errors.map(\.message)),
+                            .array(errors.map { String($0.column.prefix(100)) }), .array(errors.map(\.code)),
+                            .array(errors.map { String($0.message.prefix(500)) }),
                             .array(
                                 errors.map {
                                     String(decoding: $0.row.raw.filter { $0 != 0 }.prefix(4000), as: UTF8.self)

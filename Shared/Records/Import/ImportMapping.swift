@@ -43,8 +43,8 @@ package struct ImportMapping: Sendable {
         targets = header.compactMap { column in
             let plain = column.lowercased().replacingOccurrences(of: " ", with: "_").replacingOccurrences(
                 of: "-", with: "_")
-            let path = Self.usualNames[plain] ?? plain
-            if let target = Self.target(path, type: type) { return (column, target) }
+            if let target = Self.target(plain, type: type) { return (column, target) }
+            if let usual = Self.usualNames[plain].flatMap({ Self.target($0, type: type) }) { return (column, usual) }
             let byLabel = type.fields.first { $0.label.zh == column || $0.label.en.lowercased() == column.lowercased() }
             return byLabel.flatMap { Self.target($0.name, type: type) }.map { (column, $0) }
         }

@@ -75,7 +75,8 @@ package struct ImportRunner: Sendable {
         }
         let defaults = try await TenantDefaults(transaction)
         let write = WriteContext(
-            tenant: transaction.tenant, job: "import", defaults: defaults, requestID: "job:\(context.jobID.lowercased)",
+            tenant: transaction.tenant, job: "import", actor: rows.text(0, 5), defaults: defaults,
+            requestID: "job:\(context.jobID.lowercased)",
             traceparent: context.envelope.traceparent, changeSet: rows.uuid(0, 4)!)
         let position = try JSONParser.parse((rows.text(0, 3) ?? "{}").utf8)
         return ImportPlan(

@@ -123,12 +123,24 @@ extension Record {
         var values: [String: [String?]] = [:]
         var column = RecordType.systemColumns.count
         for field in type.fields {
-            values[field.name] = field.columns.indices.map { rows.text(row, column + $0) }
+            values[field.name] = field.columns.indices.map { index in
+                rows.text(row, column + index).map { Self.canonical($0, field.kind) }
+            }
             column += field.columns.count
         }
         self.init(
             id: rows.uuid(row, 0)!, version: rows.int(row, 1)!, createdAt: rows.time(row, 2)!,
             updatedAt: rows.time(row, 3)!, deletedAt: rows.time(row, 4), values: values)
+    }
+
+    /// The text that a reader of the same value would give: PostgreSQL writes jsonb and numbers in its own way, and a
+    /// difference of spelling is no change.
+    private static func canonical(_ text: String, _ kind: FieldKind) -> String {
+        switch kind {
+        case .tags, .list: (try? JSONParser.parse(text.utf8))?.encoded ?? text
+        case .number: Double(text).map { "\($0)" } ?? text
+        default: text
+        }
     }
 
     /// The record as JSON text.

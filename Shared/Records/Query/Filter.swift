@@ -17,6 +17,16 @@ package indirect enum Filter: Sendable, Equatable {
     private static let maximumDepth = 8
     private static let maximumConditions = 50
 
+    /// One text for filters that mean the same by their words: what a cursor is bound to.
+    var canonical: String {
+        switch self {
+        case .and(let parts): "and(\(parts.map(\.canonical).joined(separator: ",")))"
+        case .or(let parts): "or(\(parts.map(\.canonical).joined(separator: ",")))"
+        case .not(let part): "not(\(part.canonical))"
+        case .condition(let field, let op, let value): "\(field) \(op.rawValue) \(value.encoded)"
+        }
+    }
+
     /// Reads a filter; throws a `Problem` of status 400 that says what is wrong.
     package static func parse(_ value: JSONValue) throws(Problem) -> Filter {
         var count = 0
@@ -165,6 +175,10 @@ package struct FilterCompiler {
                 throw unknown("\(head).\(tail)")
             }
         }
+        // Two steps at most: each is a join, and a longer path has no meaning to anybody.
+        guard alias.filter({ $0 == "_" }).count < 2 else {
+            throw bad("\(head).\(tail)", "At most two references deep.")
+        }
         guard let field = type.field("\(head)_id"), case .reference(let name) = field.kind,
             let target = catalogue.type(named: name)
         else { throw unknown("\(head).\(tail)") }
@@ -215,6 +229,9 @@ package struct FilterCompiler {
             return try empty("\(column) is null", value, path)
         case .within:
             let (lower, upper) = try RelativeDates.bounds(value, now: now, timeZone: defaults.timeZone, path: path)
+            guard FieldReader.times.contains(lower), FieldReader.times.contains(upper) else {
+                throw bad(path, "The span reaches beyond the years that can be asked for.")
+            }
             guard type == "timestamptz" || type == "date" else { throw bad(path, "within applies to dates and times.") }
             let from = builder.bind(.time(lower), "timestamptz")
             let to = builder.bind(.time(upper), "timestamptz")

@@ -270,7 +270,8 @@ extension RecordStore {
         return names.flatMap { merge(groups[$0]![0], groups[$0]!) }
     }
 
-    private func found(
+    /// The record, locked, within the scope; 404 for whoever may not even read it, 403 for whoever may.
+    package func found(
         _ type: RecordType, _ id: UUID, _ scope: Scope, _ context: WriteContext, in transaction: TenantTransaction
     ) async throws -> Record {
         var builder = SQLBuilder([context.tenant.parameter, .uuid(id)])

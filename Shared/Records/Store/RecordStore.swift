@@ -63,7 +63,7 @@ package struct RecordStore: Sendable {
         let cursor = PageCursor(
             secret: secret,
             context: "\(context.tenant)/\(type.name)/\(query.sort.map { ($0.descending ? "-" : "") + $0.field })/"
-                + "\(conditions)/\(builder.parameters.dropFirst().map { "\($0)" })")
+                + "\(query.filter?.canonical ?? "")/\(context.actor)")
         if let text = query.cursor {
             let values = try cursor.decode(text, count: statement.keys.count)
             conditions += " and " + statement.after(values, &builder)

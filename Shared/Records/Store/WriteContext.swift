@@ -47,11 +47,12 @@ package struct WriteContext: Sendable {
 
     /// For a job's handler.
     package init(
-        tenant: TenantID, job name: String, defaults: TenantDefaults, requestID: String, traceparent: String? = nil,
-        changeSet: UUID = .v7()
+        tenant: TenantID, job name: String, actor: String? = nil, defaults: TenantDefaults, requestID: String,
+        traceparent: String? = nil, changeSet: UUID = .v7()
     ) {
         self.tenant = tenant
-        actor = "job:\(name)"
+        // A job that somebody asked for shows that somebody.
+        self.actor = actor ?? "job:\(name)"
         user = nil
         team = nil
         permissions = nil
@@ -62,7 +63,7 @@ package struct WriteContext: Sendable {
     }
 
     /// The widest scope of `action`; throws 403 when there is none.
-    func scope(of action: Action, on type: RecordType) throws(Problem) -> Scope {
+    package func scope(of action: Action, on type: RecordType) throws(Problem) -> Scope {
         guard let permissions else { return .all }
         guard let scope = permissions.scope(of: action, on: type.name) else {
             throw Problem(403, "forbidden", "Your roles do not allow you to \(action.rawValue) \(type.plural).")

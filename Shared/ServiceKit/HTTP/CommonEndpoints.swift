@@ -1,6 +1,7 @@
 import Database
 import Foundation
 import HTTPTypes
+import Hummingbird
 import Jobs
 import Records
 import Tenancy
@@ -49,48 +50,65 @@ struct CommonEndpoints: Sendable {
                 throw Problem(
                     415, "unsupported_media_type", "Send multipart/form-data with the parts options and file.")
             }
-            var options: ImportOptions?
-            var optionBytes: [UInt8] = []
             var upload = ImportUpload(store: store, context: request.context)
-            var part = ""
-            var sawFile = false
-            for try await buffer in request.body {
-                for event in try reader.feed(buffer.readableBytesView) {
-                    switch event {
-                    case .begin(let name):
-                        part = name
-                        guard name == "options" || name == "file" else {
-                            throw Problem.badRequest("unknown_part", "There is no part \(name.prefix(60)).")
+            do {
+                let options = try await receive(request.body, &reader, &upload)
+                let job = try await upload.finish(options)
+                return EndpointResponse(
+                    202, json: ["job_id": .string(job.lowercased)],
+                    headers: [("Location", "\(request.prefix)/v1/jobs/\(job.lowercased)")])
+            } catch {
+                await upload.discard()
+                throw error
+            }
+        }
+    }
+
+    /// Reads the form: first the options, then the file, which goes on as it comes.
+    private func receive(
+        _ body: RequestBody, _ reader: inout MultipartReader, _ upload: inout ImportUpload
+    ) async throws -> ImportOptions {
+        var options: ImportOptions?
+        var optionBytes: [UInt8] = []
+        var part = ""
+        var sawFile = false
+        for try await buffer in body {
+            for event in try reader.feed(buffer.readableBytesView) {
+                switch event {
+                case .begin(let name):
+                    part = name
+                    guard name == "options" || name == "file" else {
+                        throw Problem.badRequest("unknown_part", "There is no part \(name.prefix(60)).")
+                    }
+                    if name == "file" {
+                        guard options != nil else {
+                            throw Problem.badRequest(
+                                "options_first", "The part options comes before the part file.")
                         }
-                        if name == "file" {
-                            guard options != nil else {
-                                throw Problem.badRequest(
-                                    "options_first", "The part options comes before the part file.")
-                            }
-                            sawFile = true
+                        sawFile = true
+                    }
+                case .bytes(let bytes):
+                    if part == "file" {
+                        try await upload.add(bytes)
+                    } else {
+                        optionBytes += bytes
+                        guard optionBytes.count <= 65_536 else {
+                            throw Problem(413, "body_too_large", "The options are too long.")
                         }
-                    case .bytes(let bytes):
-                        if part == "file" {
-                            try await upload.add(bytes)
-                        } else {
-                            optionBytes += bytes
-                            guard optionBytes.count <= 65_536 else {
-                                throw Problem(413, "body_too_large", "The options are too long.")
-                            }
-                        }
-                    case .end:
-                        if part == "options" { options = try Self.options(optionBytes, store.catalogue) }
+                    }
+                case .end:
+                    if part == "options" {
+                        let read = try Self.options(optionBytes, store.catalogue)
+                        try upload.check(read)
+                        options = read
                     }
                 }
             }
-            guard reader.isFinished, sawFile, let options else {
-                throw Problem.badRequest("invalid_multipart", "The parts options and file belong here, both ended.")
-            }
-            let job = try await upload.finish(options)
-            return EndpointResponse(
-                202, json: ["job_id": .string(job.lowercased)],
-                headers: [("Location", "\(request.prefix)/v1/jobs/\(job.lowercased)")])
         }
+        guard reader.isFinished, sawFile, let options else {
+            throw Problem.badRequest("invalid_multipart", "The parts options and file belong here, both ended.")
+        }
+        return options
     }
 
     private static func options(_ bytes: [UInt8], _ catalogue: Catalogue) throws -> ImportOptions {
@@ -118,7 +136,7 @@ struct CommonEndpoints: Sendable {
                 tenant: tenant,
                 [
                     Statement(
-                        "select 1 from \(schema).import where tenant_id = $1 and id = $2",
+                        "select record_type from \(schema).import where tenant_id = $1 and id = $2",
                         [tenant.parameter, .uuid(id)]),
                     Statement(
                         """
@@ -126,7 +144,10 @@ struct CommonEndpoints: Sendable {
                         where tenant_id = $1 and import_id = $2 order by row_number, column_name limit 100000
                         """, [tenant.parameter, .uuid(id)]),
                 ], readOnly: true)
-            guard results[0].count == 1 else { throw Problem.notFound("import") }
+            guard results[0].count == 1, let type = store.catalogue.type(named: results[0].text(0, 0)!) else {
+                throw Problem.notFound("import")
+            }
+            _ = try request.context.scope(of: .import, on: type)
             var csv = "row,column,code,message,text\r\n"
             let rows = results[1]
             for row in 0..<rows.count {
@@ -199,6 +220,7 @@ struct CommonEndpoints: Sendable {
             try request.allow([])
             let id = try request.id()
             let tenant = request.context.tenant
+            guard try await mayCancel(id, request) else { throw Problem.forbidden }
             let results: [Rows]
             do throws(DatabaseError) {
                 // The inbox row settles it: whoever runs the job meanwhile can't commit its end.
@@ -226,6 +248,18 @@ struct CommonEndpoints: Sendable {
                 id, inServiceQueues: ["\(schema).import", "\(schema).default", "\(schema).events"])
             return try await jobState(id, request)
         }
+    }
+
+    /// Whoever may import a type may cancel its imports; other jobs are the administrators'.
+    private func mayCancel(_ id: UUID, _ request: EndpointRequest) async throws -> Bool {
+        if request.principal.permissions.isAdministrator { return true }
+        let rows = try await store.database.query(
+            tenant: request.context.tenant,
+            Statement(
+                "select record_type from \(schema).import where tenant_id = $1 and job_id = $2",
+                [request.context.tenant.parameter, .uuid(id)]), readOnly: true)
+        guard let name = rows.isEmpty ? nil : rows.text(0, 0) else { return false }
+        return request.principal.permissions.scope(of: .import, on: name) != nil
     }
 
     // MARK: Sessions

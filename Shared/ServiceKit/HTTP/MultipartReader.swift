@@ -33,6 +33,8 @@ struct MultipartReader {
 
     /// Feeds bytes and gives what they complete. Throws 400 for what is no form.
     mutating func feed(_ bytes: some Sequence<UInt8>) throws(Problem) -> [Event] {
+        // What follows the last boundary is nobody's.
+        if state == .finished { return [] }
         buffer.append(contentsOf: bytes)
         var events: [Event] = []
         while true {

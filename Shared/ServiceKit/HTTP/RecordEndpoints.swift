@@ -156,7 +156,7 @@ package struct RecordEndpoints: Sendable {
             try request.allow(["dry_run"])
             let body = try await request.json()
             guard let operations = body["operations"]?.array, body.object?.count == 1,
-                (1...Self.maximumOperations).contains(operations.count)
+                (1...Self.maximumOperations).contains(operations.count), operations.allSatisfy({ $0.object != nil })
             else { throw Problem.invalid("/operations", "not_a_list", "A list of 1 to 1,000 operations belongs here.") }
             let dryRun = try request.flag("dry_run")
             var results: [JSONValue] = []
@@ -192,12 +192,21 @@ package struct RecordEndpoints: Sendable {
     private func perform(
         _ operation: JSONValue, _ type: RecordType, _ context: WriteContext, dryRun: Bool
     ) async throws -> WriteResult {
+        for name in (operation.object ?? [:]).keys where !["op", "id", "version", "data"].contains(name) {
+            throw Problem.invalid("/\(name)", "unknown_field", "An operation holds op, id, version and data.")
+        }
         let data = operation["data"] ?? .object([:])
         if operation["op"]?.text == "create" { return try await store.create(type, data, dryRun: dryRun, context) }
         guard let id = operation["id"]?.text.flatMap(UUID.init(uuidString:)) else {
             throw Problem.invalid("/id", "not_an_id", "A UUID belongs here.")
         }
-        let precondition = operation["version"]?.int.map(Precondition.version) ?? .any
+        var precondition = Precondition.any
+        if let given = operation["version"] {
+            guard let version = given.int, version > 0 else {
+                throw Problem.invalid("/version", "not_an_integer", "The version that was seen belongs here.")
+            }
+            precondition = .version(version)
+        }
         switch operation["op"]?.text {
         case "update":
             return try await store.update(type, id, data, precondition: precondition, dryRun: dryRun, context)

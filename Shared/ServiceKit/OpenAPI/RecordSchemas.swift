@@ -74,11 +74,16 @@ struct RecordSchemas: Sendable {
                 ] : ["type": "string"]
         case .phone:
             return isInput ? ["type": "string", "pattern": .string(#"^\+[1-9][0-9]{7,14}$"#)] : ["type": "string"]
-        case .country: return ["type": "string", "enum": .array(Self.countries)]
-        case .currency: return ["type": "string", "enum": .array(Self.currencies)]
+        case .country: return isInput ? ["type": "string", "enum": .array(Self.countries)] : ["type": "string"]
+        case .currency: return isInput ? ["type": "string", "enum": .array(Self.currencies)] : ["type": "string"]
+        case .money where !isInput:
+            return [
+                "type": "object", "required": ["amount", "currency"],
+                "properties": ["amount": ["type": "integer"], "currency": ["type": "string"]],
+            ]
         case .money:
             return [
-                "type": "object", "required": ["amount", "currency"], "additionalProperties": false,
+                "type": "object", "required": ["amount"], "additionalProperties": false,
                 "properties": [
                     "amount": [
                         "type": "integer", "minimum": JSONValue(-FieldReader.largestAmount),
