@@ -34,6 +34,9 @@ package struct ConnectionSettings: Sendable {
             "-c TimeZone=UTC", "-c DateStyle=ISO,YMD", "-c IntervalStyle=iso_8601", "-c bytea_output=hex",
             "-c extra_float_digits=1",
             genericPlans ? "-c plan_cache_mode=force_generic_plan" : "",
+            // Every statement names its tenant and every index begins with it. A plan that was made while a table was
+            // still empty must not go on reading all of it for ever.
+            genericPlans ? "-c enable_seqscan=off" : "",
         ].filter { !$0.isEmpty }.joined(separator: " ")
         let extra = [
             ("application_name", applicationName), ("client_encoding", "UTF8"), ("connect_timeout", "5"),

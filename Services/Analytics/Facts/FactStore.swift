@@ -51,8 +51,11 @@ struct FactStore {
                 """, [transaction.tenant.parameter, .text(kind), ids]),
             Statement(
                 """
-                select id, version, contact_id, at, state, amount, currency from analytics.fact
-                where tenant_id = $1 and kind = $2 and id = any($3::uuid[]) order by id for update
+                select f.id, f.version, f.contact_id, f.at, f.state, f.amount, f.currency
+                from unnest($3::uuid[]) as wanted (id)
+                cross join lateral (
+                    select * from analytics.fact
+                    where tenant_id = $1 and kind = $2 and id = wanted.id for update) f
                 """, [transaction.tenant.parameter, .text(kind), ids]),
         ])[1]
         var known: [UUID: Known] = [:]
@@ -69,12 +72,13 @@ struct FactStore {
     private func write(_ facts: [Fact], _ kind: String, _ tenant: TenantID) -> Statement {
         Statement(
             """
-            update analytics.fact f
-            set version = n.version, contact_id = n.contact_id, at = n.at, state = n.state, amount = n.amount,
-                currency = n.currency, measure = n.measure
-            from unnest($3::uuid[], $4::bigint[], $5::uuid[], $6::timestamptz[], $7::text[], $8::bigint[], $9::text[],
-                $10::float8[]) as n (id, version, contact_id, at, state, amount, currency, measure)
-            where f.tenant_id = $1 and f.kind = $2 and f.id = n.id
+            insert into analytics.fact as f (tenant_id, kind, id, version, contact_id, at, state, amount, currency,
+                measure)
+            select $1, $2, * from unnest($3::uuid[], $4::bigint[], $5::uuid[], $6::timestamptz[], $7::text[],
+                $8::bigint[], $9::text[], $10::float8[])
+            on conflict (tenant_id, kind, id) do update
+            set version = excluded.version, contact_id = excluded.contact_id, at = excluded.at, state = excluded.state,
+                amount = excluded.amount, currency = excluded.currency, measure = excluded.measure
             """,
             [
                 tenant.parameter, .text(kind), .array(facts.map(\.id.lowercased)),

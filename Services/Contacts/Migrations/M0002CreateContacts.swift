@@ -22,7 +22,7 @@ enum M0002CreateContacts {
         select platform.partition_by_tenant('contacts.organization');
         create index on contacts.organization (tenant_id, created_at, id) where deleted_at is null;
         create index on contacts.organization (tenant_id, lower(name)) where deleted_at is null;
-        create unique index on contacts.organization (tenant_id, source, external_id) nulls not distinct
+        create unique index on contacts.organization (tenant_id, external_id, source) nulls not distinct
             where deleted_at is null and external_id is not null;
 
         create table contacts.contact (
@@ -55,7 +55,7 @@ enum M0002CreateContacts {
         create index on contacts.contact (tenant_id, created_at, id) where deleted_at is null;
         create index on contacts.contact (tenant_id, organization_id) where deleted_at is null and organization_id is not null;
         create index on contacts.contact (tenant_id, family_name) where deleted_at is null;
-        create unique index on contacts.contact (tenant_id, source, external_id) nulls not distinct
+        create unique index on contacts.contact (tenant_id, external_id, source) nulls not distinct
             where deleted_at is null and external_id is not null;
 
         create table contacts.activity (
@@ -77,7 +77,7 @@ enum M0002CreateContacts {
         select platform.partition_by_tenant('contacts.activity');
         create index on contacts.activity (tenant_id, created_at, id) where deleted_at is null;
         create index on contacts.activity (tenant_id, contact_id, occurred_at) where deleted_at is null;
-        create unique index on contacts.activity (tenant_id, source, external_id) nulls not distinct
+        create unique index on contacts.activity (tenant_id, external_id, source) nulls not distinct
             where deleted_at is null and external_id is not null;
 
         create table contacts.customer_summary (

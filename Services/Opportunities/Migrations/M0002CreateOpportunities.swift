@@ -28,7 +28,7 @@ enum M0002CreateOpportunities {
         ) partition by list (tenant_id);
         select platform.partition_by_tenant('opportunities.lead');
         create index on opportunities.lead (tenant_id, created_at, id) where deleted_at is null;
-        create unique index on opportunities.lead (tenant_id, source, external_id) nulls not distinct
+        create unique index on opportunities.lead (tenant_id, external_id, source) nulls not distinct
             where deleted_at is null and external_id is not null;
 
         create table opportunities.pipeline (
@@ -79,7 +79,7 @@ enum M0002CreateOpportunities {
         create index on opportunities.opportunity (tenant_id, created_at, id) where deleted_at is null;
         create index on opportunities.opportunity (tenant_id, contact_id) where deleted_at is null;
         create index on opportunities.opportunity (tenant_id, stage_id) where deleted_at is null;
-        create unique index on opportunities.opportunity (tenant_id, source, external_id) nulls not distinct
+        create unique index on opportunities.opportunity (tenant_id, external_id, source) nulls not distinct
             where deleted_at is null and external_id is not null;
 
         create table opportunities.stage_stay (
@@ -120,7 +120,7 @@ enum M0002CreateOpportunities {
         create index on opportunities.sales_order (tenant_id, created_at, id) where deleted_at is null;
         create index on opportunities.sales_order (tenant_id, contact_id) where deleted_at is null;
         create unique index on opportunities.sales_order (tenant_id, number) where deleted_at is null;
-        create unique index on opportunities.sales_order (tenant_id, source, external_id) nulls not distinct
+        create unique index on opportunities.sales_order (tenant_id, external_id, source) nulls not distinct
             where deleted_at is null and external_id is not null;
 
         create table opportunities.payment (
@@ -140,7 +140,7 @@ enum M0002CreateOpportunities {
         select platform.partition_by_tenant('opportunities.payment');
         create index on opportunities.payment (tenant_id, created_at, id) where deleted_at is null;
         create index on opportunities.payment (tenant_id, order_id) where deleted_at is null;
-        create unique index on opportunities.payment (tenant_id, source, external_id) nulls not distinct
+        create unique index on opportunities.payment (tenant_id, external_id, source) nulls not distinct
             where deleted_at is null and external_id is not null;
         """)
 }

@@ -63,7 +63,7 @@ enum M0002CreateTickets {
         select platform.partition_by_tenant('tickets.ticket');
         create index on tickets.ticket (tenant_id, created_at, id) where deleted_at is null;
         create index on tickets.ticket (tenant_id, contact_id) where deleted_at is null;
-        create unique index on tickets.ticket (tenant_id, source, external_id) nulls not distinct
+        create unique index on tickets.ticket (tenant_id, external_id, source) nulls not distinct
             where deleted_at is null and external_id is not null;
 
         create table tickets.ticket_comment (

@@ -233,8 +233,10 @@ struct ImportBatch: Sendable {
         if ids.isEmpty { return [:] }
         let rows = try await transaction.query(
             """
-            select id, source, external_id from \(type.table)
-            where tenant_id = $1 and external_id = any($2::text[]) and deleted_at is null
+            select r.id, r.source, r.external_id from unnest($2::text[]) as wanted (external_id)
+            cross join lateral (
+                select id, source, external_id from \(type.table)
+                where tenant_id = $1 and external_id = wanted.external_id and deleted_at is null offset 0) r
             """, [transaction.tenant.parameter, .array(ids)])
         var known: [String: UUID] = [:]
         for row in 0..<rows.count { known[Self.key(rows.text(row, 1), rows.text(row, 2))!] = rows.uuid(row, 0)! }
