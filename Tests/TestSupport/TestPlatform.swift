@@ -95,7 +95,11 @@ package final class TestPlatform: Sendable {
         let file = folder.appending(path: "nginx.conf")
         try text.write(to: file, atomically: true, encoding: .utf8)
         let nginx = try ChildProcess(
-            URL(filePath: "/usr/sbin/nginx"), ["-c", file.path, "-e", folder.appending(path: "nginx.log").path])
+            URL(filePath: "/usr/sbin/nginx"),
+            [
+                // One process, so that none is left when it is killed.
+                "-c", file.path, "-e", folder.appending(path: "nginx.log").path, "-g", "master_process off;",
+            ])
         processes.withLock { $0["nginx"] = nginx }
         let client = HTTPClient(base: "http://127.0.0.1:\(port)")
         try await eventually("the gateway answers") { (try? await client.get("/"))?.status == 200 }
