@@ -22,12 +22,6 @@ package final class QueueWorker: Service {
         package init() {}
     }
 
-    private struct Running {
-        let token: String
-        let task: Task<Void, Never>?
-        let started: ContinuousClock.Instant
-    }
-
     /// One run: after a lost lease the same job may come again while its first run still ends.
     private struct RunKey: Hashable {
         let id: UUID
@@ -35,7 +29,7 @@ package final class QueueWorker: Service {
     }
 
     private struct State {
-        var running: [RunKey: Running] = [:]
+        var running: [RunKey: Task<Void, Never>] = [:]
         var runs = 0
         var ended: [RedisQueue.Acknowledgement] = []
         var isStopping = false
@@ -224,7 +218,7 @@ package final class QueueWorker: Service {
     }
 
     private func cancelAll(_ reason: Logger.Message) {
-        let tasks = state.withLock { $0.running.values.compactMap(\.task) }
+        let tasks = state.withLock { Array($0.running.values) }
         if !tasks.isEmpty { logger.warning(reason, metadata: ["jobs": "\(tasks.count)"]) }
         for task in tasks { task.cancel() }
     }
@@ -241,7 +235,7 @@ package final class QueueWorker: Service {
                 }
                 if !cancelled.isEmpty {
                     let doomed = state.withLock { state in
-                        state.running.filter { cancelled.contains($0.key.id) }.compactMap(\.value.task)
+                        state.running.filter { cancelled.contains($0.key.id) }.map(\.value)
                     }
                     for task in doomed { task.cancel() }
                 }
@@ -268,8 +262,7 @@ package final class QueueWorker: Service {
             // The task's end waits for this lock, so it can't be told before its start is written down.
             state.runs += 1
             let key = RunKey(id: envelope.id, number: state.runs)
-            let task = Task { await self.execute(envelope, key, token: token) }
-            state.running[key] = Running(token: token, task: task, started: .now)
+            state.running[key] = Task { await self.execute(envelope, key, token: token) }
         }
     }
 

@@ -58,8 +58,7 @@ package struct Reconciler: Sendable {
                     [.text(queue.name), .int(next)]))
             return next
         }
-        let (isOurs, _) = try await isUnrecovered(epoch)
-        guard isOurs else { return epoch }
+        guard try await isUnrecovered(epoch) else { return epoch }
         // Work flows again as soon as the epoch stands; the jobs follow slice by slice.
         try await queue.setEpoch(epoch)
         let started = ContinuousClock.now
@@ -78,11 +77,11 @@ package struct Reconciler: Sendable {
         return epoch
     }
 
-    private func isUnrecovered(_ epoch: Int) async throws -> (Bool, Int) {
+    private func isUnrecovered(_ epoch: Int) async throws -> Bool {
         let rows = try await database.query(
             tenant: nil,
             Statement("select epoch, is_recovered from \(schema).queue_epoch where queue = $1", [.text(queue.name)]))
-        return (rows.int(0, 0) == epoch && rows.bool(0, 1) == false, rows.int(0, 0) ?? 0)
+        return rows.int(0, 0) == epoch && rows.bool(0, 1) == false
     }
 
     /// Sends every unfinished job that is older than `bound`, newest day first. Gives how many Redis did not have.

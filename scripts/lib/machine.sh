@@ -33,6 +33,17 @@ build_packages=(libhiredis-dev libpq-dev libsodium-dev pkg-config)
 # shellcheck disable=SC2034
 server_packages=(postgresql postgresql-contrib redis-server redis-tools)
 
+# build_project ARGUMENTS…: swift build with the layers' arrows checked. A failed build shows its errors and fails: what
+# an earlier build left behind must not be run in its place.
+build_project() {
+    local log status=0
+    log=$(mktemp)
+    swift build "$@" --explicit-target-dependency-import-check error >"$log" 2>&1 || status=$?
+    if [ "$status" -ne 0 ]; then grep -E 'error' "$log" | sort -u | head -n 40 >&2; else tail -n 1 "$log"; fi
+    rm -f "$log"
+    return "$status"
+}
+
 # The folder of PostgreSQL's programs: the newest version there is.
 postgres_bin() {
     local folder

@@ -51,16 +51,18 @@ struct CommonEndpoints: Sendable {
                     415, "unsupported_media_type", "Send multipart/form-data with the parts options and file.")
             }
             var upload = ImportUpload(store: store, context: request.context)
+            let options: ImportOptions
             do {
-                let options = try await receive(request.body, &reader, &upload)
-                let job = try await upload.finish(options)
-                return EndpointResponse(
-                    202, json: ["job_id": .string(job.lowercased)],
-                    headers: [("Location", "\(request.prefix)/v1/jobs/\(job.lowercased)")])
+                options = try await receive(request.body, &reader, &upload)
             } catch {
                 await upload.discard()
                 throw error
             }
+            // From here on an error may hide a commit, and a committed import needs its file: nothing is discarded.
+            let job = try await upload.finish(options)
+            return EndpointResponse(
+                202, json: ["job_id": .string(job.lowercased)],
+                headers: [("Location", "\(request.prefix)/v1/jobs/\(job.lowercased)")])
         }
     }
 
