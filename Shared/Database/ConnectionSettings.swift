@@ -33,6 +33,9 @@ package struct ConnectionSettings: Sendable {
             "-c idle_in_transaction_session_timeout=\(idleInTransactionTimeout)s",
             "-c TimeZone=UTC", "-c DateStyle=ISO,YMD", "-c IntervalStyle=iso_8601", "-c bytea_output=hex",
             "-c extra_float_digits=1",
+            // Compiling a plan costs more than any of our statements takes, and enable_seqscan=off makes the planner
+            // think every other plan expensive enough for it.
+            "-c jit=off",
             genericPlans ? "-c plan_cache_mode=force_generic_plan" : "",
             // Every statement names its tenant and every index begins with it. A plan that was made while a table was
             // still empty must not go on reading all of it for ever.

@@ -63,25 +63,26 @@ package final class Database: Sendable {
 
     /// Runs `statements` as one transaction in one round trip and gives each one's rows.
     ///
-    /// With a `tenant`, row security shows that tenant's rows alone; without one it shows none. A conflict with another
+    /// With a `tenant`, row security shows that tenant's rows alone; without one it shows none. Requests that are
+    /// `readOnly` may share one transaction with others of the same tenant: none sees or disturbs another. A conflict with another
     /// transaction is tried again up to three times, since nothing of a refused batch remains. After a lost connection
     /// only a batch that is `readOnly` is tried again: whether another one committed can't be known here.
     package func batch(
         tenant: TenantID?, _ statements: [Statement], readOnly: Bool = false
     ) async throws(DatabaseError) -> [Rows] {
-        let prefix = tenant.map { [Self.setTenant($0)] } ?? []
         var attempt = 0
         while true {
-            let request = prefix + statements
             let result: Result<[Rows], DatabaseError> = await withCheckedContinuation { continuation in
-                if !batches.push(BatchRequest(statements: request, reply: continuation)) {
+                let request = BatchRequest(
+                    tenant: tenant, statements: statements, isReadOnly: readOnly, reply: continuation)
+                if !batches.push(request) {
                     continuation.resume(
                         returning: .failure(DatabaseError(code: .unavailable, message: "the database pool is closed")))
                 }
             }
             switch result {
             case .success(let rows):
-                return Array(rows.dropFirst(prefix.count))
+                return rows
             case .failure(let error):
                 attempt += 1
                 let repeatable = error.code == .conflict || (readOnly && error.code == .connectionLost)
@@ -102,7 +103,9 @@ package final class Database: Sendable {
     }
 
     private struct BatchRequest: Sendable {
+        let tenant: TenantID?
         let statements: [Statement]
+        let isReadOnly: Bool
         let reply: CheckedContinuation<Result<[Rows], DatabaseError>, Never>
     }
 
@@ -111,10 +114,52 @@ package final class Database: Sendable {
         while true {
             let requests = queue.take(upTo: 16)
             if requests.isEmpty { break }
-            let results = connection.run(requests.map(\.statements))
-            for (request, result) in zip(requests, results) { request.reply.resume(returning: result) }
+            let groups = transactions(requests)
+            let results = connection.run(groups.map { statements(of: $0) })
+            for (group, result) in zip(groups, results) {
+                if case .failure(let error) = result, group.count > 1, error.code != .connectionLost {
+                    // One's fault must not become the others': each is tried alone.
+                    let alone = connection.run(group.map { statements(of: [$0]) })
+                    for (request, result) in zip(group, alone) { reply(result, to: [request]) }
+                } else {
+                    reply(result, to: group)
+                }
+            }
         }
         connection.close()
+    }
+
+    /// Which requests share a transaction. A write has its own; those that only read, for one tenant, share one: to
+    /// set the tenant and to open and end a transaction costs as much as to fetch a row by its key.
+    private static func transactions(_ requests: [BatchRequest]) -> [[BatchRequest]] {
+        var groups: [[BatchRequest]] = []
+        var readers: [TenantID?: Int] = [:]
+        for request in requests {
+            if request.isReadOnly, let group = readers[request.tenant] {
+                groups[group].append(request)
+            } else {
+                if request.isReadOnly { readers[request.tenant] = groups.count }
+                groups.append([request])
+            }
+        }
+        return groups
+    }
+
+    private static func statements(of group: [BatchRequest]) -> [Statement] {
+        (group[0].tenant.map { [setTenant($0)] } ?? []) + group.flatMap(\.statements)
+    }
+
+    /// Gives each of a group its own rows, or all of them the error.
+    private static func reply(_ result: Result<[Rows], DatabaseError>, to group: [BatchRequest]) {
+        guard case .success(let rows) = result else {
+            for request in group { request.reply.resume(returning: result) }
+            return
+        }
+        var next = group[0].tenant == nil ? 0 : 1
+        for request in group {
+            request.reply.resume(returning: .success(Array(rows[next..<next + request.statements.count])))
+            next += request.statements.count
+        }
     }
 
     // MARK: Interactive transactions

@@ -13,16 +13,16 @@ package final class Rows: @unchecked Sendable {
     /// How many columns each has.
     package let columnCount: Int
     /// For a statement without rows, how many rows it changed.
-    package let affected: Int
+    package var affected: Int {
+        result.flatMap { PQcmdTuples($0) }.flatMap { Int(String(cString: $0)) } ?? 0
+    }
     /// What PostgreSQL says it did: `INSERT 0 1`, `COMMIT`, or `ROLLBACK` where a commit was not possible.
-    package let commandTag: String
+    package var commandTag: String { result.flatMap { PQcmdStatus($0) }.map { String(cString: $0) } ?? "" }
 
     init(taking result: OpaquePointer?) {
         self.result = result
         count = result.map { Int(PQntuples($0)) } ?? 0
         columnCount = result.map { Int(PQnfields($0)) } ?? 0
-        commandTag = result.flatMap { PQcmdStatus($0) }.map { String(cString: $0) } ?? ""
-        affected = result.flatMap { PQcmdTuples($0) }.flatMap { Int(String(cString: $0)) } ?? 0
     }
 
     deinit {
@@ -80,7 +80,9 @@ package final class Rows: @unchecked Sendable {
         withBytes(row, column) { $0.map { $0.first == UInt8(ascii: "t") } }
     }
 
-    package func uuid(_ row: Int, _ column: Int) -> UUID? { text(row, column).flatMap(UUID.init(uuidString:)) }
+    package func uuid(_ row: Int, _ column: Int) -> UUID? {
+        withBytes(row, column) { $0.flatMap { UUID(printed: $0) } }
+    }
 
     /// A `timestamptz`, the session being in UTC (every connection of ours is).
     package func time(_ row: Int, _ column: Int) -> Date? { text(row, column).flatMap(Timestamp.parse) }
@@ -100,5 +102,7 @@ package final class Rows: @unchecked Sendable {
         }
     }
 
-    private func nibble(_ digit: UInt8) -> UInt8 { digit <= 57 ? digit - 48 : digit - 87 }
 }
+
+/// The value of a lower-case hexadecimal digit, as PostgreSQL prints it.
+func nibble(_ digit: UInt8) -> UInt8 { digit <= 57 ? digit &- 48 : digit &- 87 }

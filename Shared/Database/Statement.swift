@@ -7,7 +7,6 @@ import Foundation
 package struct Statement: Sendable {
     package var sql: String
     package var parameters: [Parameter]
-
     /// A statement; the number of `parameters` must equal the highest `$n`, or PostgreSQL refuses it (08P01).
     package init(_ sql: String, _ parameters: [Parameter] = []) {
         self.sql = sql
@@ -30,23 +29,29 @@ package enum Parameter: Sendable, Equatable {
 
     /// A PostgreSQL array literal of `values`; NULL elements stay NULL. Give the statement a cast such as `$1::uuid[]`.
     package static func array(_ values: [String?]) -> Parameter {
-        var literal = "{"
+        var literal: [UInt8] = [UInt8(ascii: "{")]
         literal.reserveCapacity(values.reduce(2) { $0 + ($1?.utf8.count ?? 4) + 3 })
         for (index, value) in values.enumerated() {
-            if index > 0 { literal.append(",") }
-            guard let value else {
-                literal.append("NULL")
+            if index > 0 { literal.append(UInt8(ascii: ",")) }
+            guard var value else {
+                literal.append(contentsOf: "NULL".utf8)
                 continue
             }
-            literal.append("\"")
-            for scalar in value.unicodeScalars {
-                if scalar == "\"" || scalar == "\\" { literal.append("\\") }
-                literal.unicodeScalars.append(scalar)
+            literal.append(UInt8(ascii: "\""))
+            value.withUTF8 { bytes in
+                // Most texts hold nothing to escape and go over in one piece.
+                if !bytes.contains(where: { $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }) {
+                    return literal.append(contentsOf: bytes)
+                }
+                for byte in bytes {
+                    if byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\") { literal.append(UInt8(ascii: "\\")) }
+                    literal.append(byte)
+                }
             }
-            literal.append("\"")
+            literal.append(UInt8(ascii: "\""))
         }
-        literal.append("}")
-        return .text(literal)
+        literal.append(UInt8(ascii: "}"))
+        return .text(String(decoding: literal, as: UTF8.self))
     }
 
     /// A time, exact to the microsecond, as `timestamptz` reads it.

@@ -3,9 +3,9 @@ import Foundation
 extension UUID {
     /// A new version 7 UUID (RFC 9562): 48 bits of Unix milliseconds, then random bits, so that ids sort by time.
     package static func v7(at date: Date = Date()) -> UUID {
-        var random = SystemRandomNumberGenerator()
-        let high = random.next()
-        let low = random.next()
+        var bits: (UInt64, UInt64) = (0, 0)
+        withUnsafeMutableBytes(of: &bits) { arc4random_buf($0.baseAddress!, 16) }
+        let (high, low) = bits
         let milliseconds = UInt64(max(0, date.timeIntervalSince1970 * 1000))
         let first = (milliseconds << 16) | 0x7000 | (high & 0x0fff)
         let second = (low & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000
@@ -45,6 +45,21 @@ extension UUID {
                 return end
             }
         }
+    }
+
+    /// Reads the 36 lower-case characters that PostgreSQL prints; nil for any other number of them.
+    init?(printed text: UnsafeBufferPointer<UInt8>) {
+        guard text.count == 36 else { return nil }
+        var value: uuid_t = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        withUnsafeMutableBytes(of: &value) { bytes in
+            var from = 0
+            for index in 0..<16 {
+                if text[from] == UInt8(ascii: "-") { from += 1 }
+                bytes[index] = nibble(text[from]) << 4 | nibble(text[from + 1])
+                from += 2
+            }
+        }
+        self.init(uuid: value)
     }
 
     /// The 16 raw bytes.

@@ -72,7 +72,7 @@ package struct FieldReader: Sendable {
     }
 
     private func text(_ text: String, as field: Field, at pointer: String) throws(FieldError) -> String? {
-        let trimmed = text.trimmingCharacters(in: .whitespacesAndNewlines)
+        let trimmed = Normaliser.trimmed(text)
         switch field.kind {
         case .text(let maximum, let multiline):
             guard text.unicodeScalars.count <= maximum else {

@@ -32,6 +32,8 @@ package struct RecordType: Sendable {
     package let table: String
     /// What every read selects: the system's columns, then the fields'.
     package let selectList: String
+    /// How each field is written as JSON, in the order of `fields`.
+    let members: [JSONMember]
 
     package init(
         _ name: String, plural: String, schema: String, table: String? = nil, label: Label, fields: [Field],
@@ -57,6 +59,7 @@ package struct RecordType: Sendable {
         self.columns = columns
         columnTypes = self.fields.flatMap(\.columnTypes)
         fieldsByName = Dictionary(uniqueKeysWithValues: self.fields.map { ($0.name, $0) })
+        members = self.fields.map { JSONMember($0, column: offsets[$0.name]! + Self.systemColumns.count) }
         self.table = "\(schema).\(table ?? name)"
         selectList = (Self.systemColumns + columns).joined(separator: ", ")
     }

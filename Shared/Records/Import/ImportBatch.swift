@@ -6,8 +6,24 @@ import Jobs
 struct ImportBatch: Sendable {
     /// What became of the rows before the database was asked.
     struct Prepared: Sendable {
-        var drafts: [(row: DelimitedText.Row, json: JSONValue, draft: Draft)] = []
+        struct Item: Sendable {
+            let row: DelimitedText.Row
+            let json: JSONValue
+            let draft: Draft
+        }
+
+        var unrepeated: [Item] = []
+        /// Rows of a source and external id that an earlier row of the batch has.
+        var repeated: [Item] = []
         var errors: [RowError] = []
+        /// What writes all drafts at once; nil where each needs the database's word first.
+        var together: Together?
+    }
+
+    /// What follows the insert of many drafts: history, effects and jobs.
+    struct Together: Sendable {
+        let statements: [Statement]
+        let jobs: [PendingJob]
     }
 
     struct RowError: Sendable {
@@ -73,8 +89,9 @@ struct ImportBatch: Sendable {
     // MARK: Reading
 
     /// Every row as a draft or as errors; touches no database.
-    func prepared() -> Prepared {
+    func prepared() throws -> Prepared {
         var prepared = Prepared()
+        var seen = Set<String>()
         let mapping = try? plan.mapping(header: header)
         let columns = Dictionary(
             header.enumerated().map { ($0.element, $0.offset) }, uniquingKeysWith: { first, _ in first })
@@ -85,7 +102,10 @@ struct ImportBatch: Sendable {
             }
             do {
                 let json = try read(row, mapping, columns)
-                prepared.drafts.append((row, json, try store.draft(type, creating: json, plan.context)))
+                let item = Prepared.Item(
+                    row: row, json: json, draft: try store.draft(type, creating: json, plan.context))
+                let isRepeated = Self.key(item.draft.record).map { !seen.insert($0).inserted } ?? false
+                if isRepeated { prepared.repeated.append(item) } else { prepared.unrepeated.append(item) }
             } catch let problem as Problem {
                 let fields = problem.fields.isEmpty ? [FieldError("", problem.code, problem.detail)] : problem.fields
                 for field in fields {
@@ -96,6 +116,9 @@ struct ImportBatch: Sendable {
                 prepared.errors.append(
                     RowError(row: row, column: "", code: "unreadable", message: "The row can't be read."))
             }
+        }
+        if type.rules.check == nil && type.rules.after == nil {
+            prepared.together = try together(prepared.unrepeated.map(\.draft))
         }
         return prepared
     }
@@ -131,71 +154,136 @@ struct ImportBatch: Sendable {
     func write(
         _ prepared: Prepared, oneByOne: Bool, in transaction: TenantTransaction
     ) async throws -> Tally {
-        var tally = Tally(rows: rows.count, errors: prepared.errors)
-        let known = try await existing(prepared, in: transaction)
-        var fresh: [(row: DelimitedText.Row, draft: Draft)] = []
-        var seen = Set<String>()
-        for (row, json, draft) in prepared.drafts {
-            let key = Self.key(draft.record)
-            let twin = key.flatMap { known[$0] }
-            let isRepeated = key.map { !seen.insert($0).inserted } ?? false
-            if twin == nil && !isRepeated {
-                fresh.append((row, draft))
-                continue
-            }
-            switch plan.options.duplicates {
-            case .skip: tally.skipped += 1
-            case .ask, .create:
-                tally.errors.append(
-                    RowError(
-                        row: row, column: "external_id", code: "duplicate",
-                        message: "A record with this source and external id exists."))
-            case .update:
-                guard let twin else {
-                    tally.skipped += 1
-                    continue
-                }
-                if try await update(twin, json, row, &tally, in: transaction) { tally.updated += 1 }
-            }
+        let isEach = oneByOne || prepared.together == nil
+        if isEach || !plan.options.dryRun {
+            var tally = Tally(rows: rows.count, errors: prepared.errors)
+            try await write(prepared, isEach, &tally, in: transaction)
+            return tally
         }
-        if oneByOne || type.rules.check != nil || type.rules.after != nil {
-            for (row, draft) in fresh {
-                try await attempt(row, &tally, in: transaction) {
-                    try await store.insert(type, draft, plan.context, in: transaction)
-                }
-            }
-        } else if !fresh.isEmpty {
-            let undo = plan.options.dryRun
-            try await transaction.savepoint(undoing: undo) { [fresh] in
-                try insertAll(fresh.map(\.draft), in: transaction)
-            }
-            tally.created += fresh.count
+        return try await transaction.savepoint(undoing: true) {
+            var tally = Tally(rows: rows.count, errors: prepared.errors)
+            try await write(prepared, isEach, &tally, in: transaction)
+            return tally
         }
-        return tally
     }
 
-    private func insertAll(_ drafts: [Draft], in transaction: TenantTransaction) throws {
+    private func write(
+        _ prepared: Prepared, _ isEach: Bool, _ tally: inout Tally, in transaction: TenantTransaction
+    ) async throws {
+        let ids =
+            isEach
+            ? try await writeEach(prepared, &tally, in: transaction)
+            : try await writeAll(prepared, &tally, in: transaction)
+        // A later row of the same record meets what the earlier one made of it.
+        for item in prepared.repeated {
+            try await meet(Self.key(item.draft.record).flatMap { ids[$0] }, item, &tally, in: transaction)
+        }
+    }
+
+    /// Gives the ids of the records by source and external id, here and below.
+    private func writeEach(
+        _ prepared: Prepared, _ tally: inout Tally, in transaction: TenantTransaction
+    ) async throws -> [String: UUID] {
+        var ids = try await existing(prepared, in: transaction)
+        for item in prepared.unrepeated {
+            let key = Self.key(item.draft.record)
+            if let twin = key.flatMap({ ids[$0] }) {
+                try await meet(twin, item, &tally, in: transaction)
+                continue
+            }
+            let isIn = try await attempt(item.row, &tally, in: transaction) {
+                try await store.insert(type, item.draft, plan.context, in: transaction)
+            }
+            if isIn {
+                tally.created += 1
+                if let key { ids[key] = item.draft.record.id }
+            }
+        }
+        return ids
+    }
+
+    private func writeAll(
+        _ prepared: Prepared, _ tally: inout Tally, in transaction: TenantTransaction
+    ) async throws -> [String: UUID] {
+        let items = prepared.unrepeated
+        if items.isEmpty { return [:] }
+        let writer = RecordStatements(type: type)
+        let records = items.map(\.draft.record)
+        guard hasOrigin else {
+            transaction.later(writer.insert(records, tenant: plan.context.tenant))
+            follow(prepared.together!, in: transaction)
+            tally.created += items.count
+            return [:]
+        }
+        let updates = plan.options.duplicates == .update
+        let rows = try await transaction.query(
+            writer.insert(records, twin: updates ? .found : .leftOut, tenant: plan.context.tenant))
+        var present = Set<UUID>()
+        var ids: [String: UUID] = [:]
+        for row in 0..<rows.count {
+            present.insert(rows.uuid(row, 0)!)
+            if updates, let key = Self.key(rows.text(row, 1), rows.text(row, 2)) { ids[key] = rows.uuid(row, 0) }
+        }
+        let fresh = items.filter { present.contains($0.draft.record.id) }
+        tally.created += fresh.count
+        if fresh.count == items.count {
+            follow(prepared.together!, in: transaction)
+            return ids
+        }
+        if !fresh.isEmpty { follow(try together(fresh.map(\.draft)), in: transaction) }
+        for item in items where !present.contains(item.draft.record.id) {
+            try await meet(Self.key(item.draft.record).flatMap { ids[$0] }, item, &tally, in: transaction)
+        }
+        return ids
+    }
+
+    private func follow(_ together: Together, in transaction: TenantTransaction) {
+        for statement in together.statements { transaction.later(statement) }
+        store.outbox.enqueue(together.jobs, in: transaction)
+    }
+
+    private func together(_ drafts: [Draft]) throws -> Together {
+        if drafts.isEmpty { return Together(statements: [], jobs: []) }
         let context = plan.context
         let changes = drafts.map { store.change(.create, $0, context) }
-        let writer = RecordStatements(type: type)
-        transaction.later(writer.insert(drafts.map(\.record), tenant: context.tenant))
-        transaction.later(writer.history(changes, context: context))
-        var together = Effects()
+        var effects = Effects()
         for change in changes {
-            let effects = try type.rules.effects(change)
-            together.events += effects.events
-            together.jobs += effects.jobs
-            together.statements += effects.statements
+            let own = try type.rules.effects(change)
+            effects.events += own.events
+            effects.jobs += own.jobs
+            effects.statements += own.statements
         }
-        for statement in together.statements { transaction.later(statement) }
-        store.outbox.enqueue(try store.jobs(of: together, context), in: transaction)
+        return Together(
+            statements: [RecordStatements(type: type).history(changes, context: context)] + effects.statements,
+            jobs: try store.jobs(of: effects, context))
     }
+
+    /// A row whose record is there already.
+    private func meet(
+        _ twin: UUID?, _ item: Prepared.Item, _ tally: inout Tally, in transaction: TenantTransaction
+    ) async throws {
+        guard plan.options.duplicates == .update, let twin else { return repeats(item, &tally) }
+        if try await update(twin, item.json, item.row, &tally, in: transaction) { tally.updated += 1 }
+    }
+
+    /// A row that says again what the file or the tenant has already.
+    private func repeats(_ item: Prepared.Item, _ tally: inout Tally) {
+        switch plan.options.duplicates {
+        case .skip, .update: tally.skipped += 1
+        case .ask, .create:
+            tally.errors.append(
+                RowError(
+                    row: item.row, column: "external_id", code: "duplicate",
+                    message: "A record with this source and external id exists."))
+        }
+    }
+
+    private var hasOrigin: Bool { type.field("external_id") != nil && type.field("source") != nil }
 
     private func update(
         _ id: UUID, _ json: JSONValue, _ row: DelimitedText.Row, _ tally: inout Tally,
         in transaction: TenantTransaction
     ) async throws -> Bool {
-        let created = tally.created
         try await attempt(row, &tally, in: transaction) {
             guard let before = try await store.lock(type, id, in: transaction) else { return }
             var draft = Draft(
@@ -203,19 +291,16 @@ struct ImportBatch: Sendable {
             try store.apply(json.object ?? [:], to: &draft, type)
             try await store.change(type, before, setting: draft.record.values, plan.context, in: transaction)
         }
-        let succeeded = tally.created > created
-        tally.created = created
-        return succeeded
     }
 
-    /// Runs one row's write in a savepoint and notes what became of it.
+    /// Runs one row's write in a savepoint; when it is refused, notes why and gives false.
     private func attempt(
         _ row: DelimitedText.Row, _ tally: inout Tally, in transaction: TenantTransaction,
         _ body: @Sendable () async throws -> Void
-    ) async throws {
+    ) async throws -> Bool {
         do {
             try await transaction.savepoint(undoing: plan.options.dryRun, body)
-            tally.created += 1
+            return true
         } catch {
             let problem = (error as? Problem) ?? (error as? DatabaseError).flatMap { RecordStore.problem($0, type) }
             guard let problem, problem.status < 500 else { throw error }
@@ -223,13 +308,14 @@ struct ImportBatch: Sendable {
             let column = field.map { String($0.pointer.drop { $0 == "/" }) } ?? ""
             tally.errors.append(
                 RowError(row: row, column: column, code: field?.code ?? problem.code, message: problem.detail))
+            return false
         }
     }
 
     /// The living records with the drafts' sources and external ids.
     private func existing(_ prepared: Prepared, in transaction: TenantTransaction) async throws -> [String: UUID] {
-        guard type.field("external_id") != nil, type.field("source") != nil else { return [:] }
-        let ids = prepared.drafts.compactMap { $0.draft["external_id"] }
+        guard hasOrigin else { return [:] }
+        let ids = prepared.unrepeated.compactMap { $0.draft["external_id"] }
         if ids.isEmpty { return [:] }
         let rows = try await transaction.query(
             """

@@ -93,7 +93,7 @@ package struct ImportMapping: Sendable {
         var errors: [FieldError] = []
         for (column, target) in targets {
             guard let index = header[column], index < fields.count else { continue }
-            let text = fields[index].trimmingCharacters(in: .whitespacesAndNewlines)
+            let text = Normaliser.trimmed(fields[index])
             if text.isEmpty { continue }
             switch target {
             case .field(let field):
@@ -165,7 +165,7 @@ package struct ImportMapping: Sendable {
             }
             return .string(text)
         case .tags:
-            return .array(text.split(separator: ";").map { .string($0.trimmingCharacters(in: .whitespaces)) })
+            return .array(text.split(separator: ";").map { .string(Normaliser.trimmed(String($0))) })
         case .money:
             let parts = text.split(separator: " ")
             guard let amount = parts.first.flatMap({ Int($0) }) else { return nil }

@@ -15,24 +15,28 @@ package struct ImportRunner: Sendable {
     /// Runs the import of `job` to its end.
     package func run(_ job: RunImport, _ context: JobContext) async throws {
         let plan = try await context.step { try await load(job.importID, context, $0) }
+        var source = ImportSource(plan: plan, from: plan.state, store: store)
         var state = plan.state
-        var source = ImportSource(plan: plan, from: state, store: store)
-        var batch: [DelimitedText.Row] = []
+        var rows: [DelimitedText.Row] = []
+        var written: Batch?
         var isAtEnd = false
         repeat {
-            let rows = try await source.next()
-            isAtEnd = rows == nil
-            batch += rows ?? []
-            while batch.count >= Self.batchSize || (isAtEnd && !batch.isEmpty) {
-                let part = Array(batch.prefix(Self.batchSize))
-                batch.removeFirst(part.count)
-                guard let next = try await take(part, plan, state, context) else {
-                    // Somebody else has gone on from here: look again in a while.
-                    throw ImportMovedOn()
-                }
-                state = next
+            let more = try await source.next()
+            isAtEnd = more == nil
+            rows += more ?? []
+            while rows.count >= Self.batchSize || (isAtEnd && !rows.isEmpty) {
+                let part = Array(rows.prefix(Self.batchSize))
+                rows.removeFirst(part.count)
+                let previous = written
+                // While the database writes one batch, the next one is read and checked.
+                async let isWritten: Void = write(previous, plan, context)
+                let batch = try prepare(part, plan, state)
+                try await isWritten
+                written = batch
+                state = batch.to
             }
         } while !isAtEnd
+        try await write(written, plan, context)
         let end = state
         try await context.once(result: { (result: String) in result }) { transaction in
             if end.header == nil && plan.options.format == .csv {
@@ -87,10 +91,17 @@ package struct ImportRunner: Sendable {
                 header: position["header"]?.array?.compactMap(\.text)))
     }
 
-    /// Commits one batch; nil when the position was no longer where this worker believed.
-    private func take(
-        _ rows: [DelimitedText.Row], _ plan: ImportPlan, _ state: ImportState, _ context: JobContext
-    ) async throws -> ImportState? {
+    /// Some hundred rows, read and checked, and where the import stands before and after them.
+    private struct Batch: Sendable {
+        let rows: ImportBatch
+        let prepared: ImportBatch.Prepared
+        let from: ImportState
+        let to: ImportState
+    }
+
+    private func prepare(
+        _ rows: [DelimitedText.Row], _ plan: ImportPlan, _ state: ImportState
+    ) throws -> Batch {
         var next = state
         var body = rows
         if plan.options.format == .csv && state.header == nil {
@@ -100,34 +111,36 @@ package struct ImportRunner: Sendable {
         next.offset = rows.last!.end
         next.rows = rows.last!.number
         let batch = ImportBatch(store: store, plan: plan, header: next.header ?? [], rows: body)
-        let prepared = batch.prepared()
-        let (from, to) = (state, next)
+        return Batch(rows: batch, prepared: try batch.prepared(), from: state, to: next)
+    }
+
+    /// Commits a batch. Throws when the position was no longer where this worker believed: somebody else has gone on
+    /// from here, and the job must look again in a while.
+    private func write(_ batch: Batch?, _ plan: ImportPlan, _ context: JobContext) async throws {
+        guard let batch else { return }
+        let isTaken: Bool
         do {
-            return try await context.step { transaction in
-                try await commit(batch, prepared, plan, from, to, context, oneByOne: false, transaction)
-            }
+            isTaken = try await context.step { try await commit(batch, plan, context, oneByOne: false, $0) }
         } catch let error as DatabaseError where error.isOfOneRow {
-            return try await context.step { transaction in
-                try await commit(batch, prepared, plan, from, to, context, oneByOne: true, transaction)
-            }
+            isTaken = try await context.step { try await commit(batch, plan, context, oneByOne: true, $0) }
         }
+        if !isTaken { throw ImportMovedOn() }
     }
 
     private func commit(
-        _ batch: ImportBatch, _ prepared: ImportBatch.Prepared, _ plan: ImportPlan, _ from: ImportState,
-        _ to: ImportState, _ context: JobContext, oneByOne: Bool, _ transaction: TenantTransaction
-    ) async throws -> ImportState? {
+        _ batch: Batch, _ plan: ImportPlan, _ context: JobContext, oneByOne: Bool, _ transaction: TenantTransaction
+    ) async throws -> Bool {
         let moved = try await transaction.query(
             """
             update \(plan.schema).import set position = $3::jsonb
             where tenant_id = $1 and id = $2 and coalesce((position ->> 'offset')::bigint, 0) = $4
             """,
-            [transaction.tenant.parameter, .uuid(plan.id), .text(to.json.encoded), .int(from.offset)])
-        guard moved.affected == 1 else { return nil }
-        let tally = try await batch.write(prepared, oneByOne: oneByOne, in: transaction)
+            [transaction.tenant.parameter, .uuid(plan.id), .text(batch.to.json.encoded), .int(batch.from.offset)])
+        guard moved.affected == 1 else { return false }
+        let tally = try await batch.rows.write(batch.prepared, oneByOne: oneByOne, in: transaction)
         for statement in tally.statements(plan, tenant: transaction.tenant) { transaction.later(statement) }
-        context.progress(done: to.offset, total: plan.bytes, note: "\(to.rows) rows", in: transaction)
-        return to
+        context.progress(done: batch.to.offset, total: plan.bytes, note: "\(batch.to.rows) rows", in: transaction)
+        return true
     }
 }
 
@@ -167,7 +180,7 @@ struct ImportPlan: Sendable {
 
     func checkedHeader(_ row: DelimitedText.Row) throws -> [String] {
         if let error = row.error { throw PermanentFailure(code: error.code, message: "Header: \(error.message)") }
-        let names = row.fields.map { $0.trimmingCharacters(in: .whitespacesAndNewlines) }
+        let names = row.fields.map { Normaliser.trimmed($0) }
         guard Set(names).count == names.count else {
             throw PermanentFailure(code: "header_twice", message: "Two columns have the same name.")
         }

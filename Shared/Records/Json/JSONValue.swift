@@ -82,22 +82,37 @@ package enum JSONText {
     /// Appends a JSON string: quotes, backslashes and control characters escaped, everything else as it is.
     package static func append(_ text: some Sequence<UInt8>, to out: inout [UInt8]) {
         out.append(UInt8(ascii: "\""))
-        for byte in text {
-            switch byte {
-            case UInt8(ascii: "\""), UInt8(ascii: "\\"):
-                out.append(UInt8(ascii: "\\"))
-                out.append(byte)
-            case 0x0a: out.append(contentsOf: [UInt8(ascii: "\\"), UInt8(ascii: "n")])
-            case 0x0d: out.append(contentsOf: [UInt8(ascii: "\\"), UInt8(ascii: "r")])
-            case 0x09: out.append(contentsOf: [UInt8(ascii: "\\"), UInt8(ascii: "t")])
-            case 0..<0x20:
-                let digits: StaticString = "0123456789abcdef"
-                out.append(contentsOf: "\\u00".utf8)
-                out.append(digits.utf8Start[Int(byte >> 4)])
-                out.append(digits.utf8Start[Int(byte & 15)])
-            default: out.append(byte)
-            }
+        if text.withContiguousStorageIfAvailable({ append(plain: $0, to: &out) }) == nil {
+            for byte in text { append(byte, to: &out) }
         }
         out.append(UInt8(ascii: "\""))
+    }
+
+    /// Texts are mostly free of what must be escaped: runs of such bytes go over in one piece.
+    private static func append(plain bytes: UnsafeBufferPointer<UInt8>, to out: inout [UInt8]) {
+        var start = 0
+        for index in bytes.indices where bytes[index] < 0x20 || bytes[index] == 0x22 || bytes[index] == 0x5c {
+            out.append(contentsOf: bytes[start..<index])
+            append(bytes[index], to: &out)
+            start = index + 1
+        }
+        out.append(contentsOf: bytes[start...])
+    }
+
+    private static func append(_ byte: UInt8, to out: inout [UInt8]) {
+        switch byte {
+        case UInt8(ascii: "\""), UInt8(ascii: "\\"):
+            out.append(UInt8(ascii: "\\"))
+            out.append(byte)
+        case 0x0a: out.append(contentsOf: "\\n".utf8)
+        case 0x0d: out.append(contentsOf: "\\r".utf8)
+        case 0x09: out.append(contentsOf: "\\t".utf8)
+        case 0..<0x20:
+            let digits: StaticString = "0123456789abcdef"
+            out.append(contentsOf: "\\u00".utf8)
+            out.append(digits.utf8Start[Int(byte >> 4)])
+            out.append(digits.utf8Start[Int(byte & 15)])
+        default: out.append(byte)
+        }
     }
 }

@@ -1,6 +1,36 @@
 import Database
 import Foundation
 
+/// How a field is written as JSON: worked out once, so that a row costs no look at its fields' descriptions.
+struct JSONMember: Sendable {
+    /// What PostgreSQL's text becomes.
+    enum Shape: Sendable {
+        case verbatim, boolean, timestamp, text, money
+
+        init(_ kind: FieldKind) {
+            switch kind {
+            case .integer, .number, .tags, .list: self = .verbatim
+            case .boolean: self = .boolean
+            case .timestamp: self = .timestamp
+            case .money: self = .money
+            default: self = .text
+            }
+        }
+    }
+
+    /// `,"name":`
+    let name: [UInt8]
+    let shape: Shape
+    /// Where its first column stands in `RecordType.selectList`.
+    let column: Int
+
+    init(_ field: Field, column: Int) {
+        name = Array(",\"\(field.name)\":".utf8)
+        shape = Shape(field.kind)
+        self.column = column
+    }
+}
+
 /// Writes records as JSON straight from PostgreSQL's text, by the fields' kinds.
 package enum RecordJSON {
     /// Appends row `row` of a result that selected `type.selectList`. With `only`, just those fields and the system's.
@@ -19,21 +49,18 @@ package enum RecordJSON {
                 timestamp(bytes!, to: &out)
             }
         }
-        var column = RecordType.systemColumns.count
-        for field in type.fields {
-            if only?.contains(field.name) ?? true {
-                out.append(UInt8(ascii: ","))
-                JSONText.append(field.name.utf8, to: &out)
-                out.append(UInt8(ascii: ":"))
-                if case .money = field.kind {
-                    rows.withBytes(row, column) { amount in
-                        rows.withBytes(row, column + 1) { money(amount, $0, to: &out) }
-                    }
-                } else {
-                    rows.withBytes(row, column) { scalar($0, kind: field.kind, to: &out) }
+        for index in type.members.indices {
+            if let only, !only.contains(type.fields[index].name) { continue }
+            let shape = type.members[index].shape
+            let column = type.members[index].column
+            out.append(contentsOf: type.members[index].name)
+            if shape == .money {
+                rows.withBytes(row, column) { amount in
+                    rows.withBytes(row, column + 1) { money(amount, $0, to: &out) }
                 }
+            } else {
+                rows.withBytes(row, column) { scalar($0, shape: shape, to: &out) }
             }
-            column += field.columns.count
         }
         out.append(UInt8(ascii: "}"))
     }
@@ -50,43 +77,55 @@ package enum RecordJSON {
         if let deleted = record.deletedAt {
             out.append(contentsOf: #","deleted_at":"\#(Timestamp.rfc3339(deleted))""#.utf8)
         }
-        for field in type.fields {
-            out.append(UInt8(ascii: ","))
-            JSONText.append(field.name.utf8, to: &out)
-            out.append(UInt8(ascii: ":"))
-            append(columns: record.values[field.name] ?? [], field: field, to: &out)
+        for (member, field) in zip(type.members, type.fields) {
+            out.append(contentsOf: member.name)
+            append(columns: record.values[field.name] ?? [], shape: member.shape, to: &out)
         }
         out.append(UInt8(ascii: "}"))
     }
 
     /// A field's value as JSON, from its column texts.
     package static func value(of field: Field, columns: [String?]) -> JSONValue {
-        var out: [UInt8] = []
-        append(columns: columns, field: field, to: &out)
-        return (try? JSONParser.parse(out)) ?? .null
+        guard let first = columns.first, let text = first else { return .null }
+        switch field.kind {
+        case .integer, .number: return .number(text)
+        case .boolean: return .bool(text.hasPrefix("t"))
+        case .tags, .list, .money, .timestamp:
+            var out: [UInt8] = []
+            append(columns: columns, shape: JSONMember.Shape(field.kind), to: &out)
+            return (try? JSONParser.parse(out)) ?? .null
+        default: return .string(text)
+        }
     }
 
-    private static func append(columns: [String?], field: Field, to out: inout [UInt8]) {
+    /// Appends a field's value as JSON, from its column texts.
+    static func append(columns: [String?], of field: Field, to out: inout [UInt8]) {
+        append(columns: columns, shape: JSONMember.Shape(field.kind), to: &out)
+    }
+
+    private static func append(columns: [String?], shape: JSONMember.Shape, to out: inout [UInt8]) {
         func withBytes(_ text: String?, _ body: (UnsafeBufferPointer<UInt8>?) -> Void) {
             guard var text else { return body(nil) }
             text.withUTF8 { body($0) }
         }
-        if case .money = field.kind {
+        if shape == .money {
             withBytes(columns.first ?? nil) { amount in
                 withBytes(columns.count > 1 ? columns[1] : nil) { money(amount, $0, to: &out) }
             }
         } else {
-            withBytes(columns.first ?? nil) { scalar($0, kind: field.kind, to: &out) }
+            withBytes(columns.first ?? nil) { scalar($0, shape: shape, to: &out) }
         }
     }
 
-    private static func scalar(_ bytes: UnsafeBufferPointer<UInt8>?, kind: FieldKind, to out: inout [UInt8]) {
+    private static func scalar(
+        _ bytes: UnsafeBufferPointer<UInt8>?, shape: JSONMember.Shape, to out: inout [UInt8]
+    ) {
         guard let bytes else { return out.append(contentsOf: "null".utf8) }
-        switch kind {
-        case .integer, .number, .tags, .list: out.append(contentsOf: bytes)
+        switch shape {
+        case .verbatim: out.append(contentsOf: bytes)
         case .boolean: out.append(contentsOf: (bytes.first == UInt8(ascii: "t") ? "true" : "false").utf8)
         case .timestamp: timestamp(bytes, to: &out)
-        default: JSONText.append(bytes, to: &out)
+        case .text, .money: JSONText.append(bytes, to: &out)
         }
     }
 

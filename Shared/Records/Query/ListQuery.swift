@@ -92,7 +92,8 @@ package struct ListQuery: Sendable {
         return sorts
     }
 
-    private static func fields(_ text: String, type: RecordType) throws(Problem) -> Set<String> {
+    /// The fields that `fields=a,b` asks for; unknown ones are refused.
+    package static func fields(_ text: String, type: RecordType) throws(Problem) -> Set<String> {
         let names = text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
         for name in names where type.field(name) == nil && !RecordType.systemColumns.contains(name) {
             throw .badRequest("invalid_parameter", "fields: there is no field \(name.prefix(60)).")

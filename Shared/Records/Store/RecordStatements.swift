@@ -5,8 +5,33 @@ import Foundation
 struct RecordStatements {
     let type: RecordType
 
+    /// What happens to a record whose source and external id a living one has already.
+    enum Twin {
+        /// The statement gives the ids of those that went in.
+        case leftOut
+        /// The statement gives id, source and external id of each: its own, or the other record's, whose row it locks.
+        case found
+    }
+
     func insert(_ records: [Record], tenant: TenantID) -> Statement {
-        if records.count == 1 { return insertOne(records[0], tenant: tenant) }
+        records.count == 1 ? insertOne(records[0], tenant: tenant) : insertAll(records, tenant: tenant)
+    }
+
+    /// Inserts records and finds their twins in one go, by the unique index itself: no plan made while the table was
+    /// nearly empty, when any index looks as good as another, can make it read all of a tenant's rows for each record.
+    func insert(_ records: [Record], twin: Twin, tenant: TenantID) -> Statement {
+        var statement = insertAll(records, tenant: tenant)
+        statement.sql += """
+             on conflict (tenant_id, external_id, source) where deleted_at is null and external_id is not null
+            """
+        switch twin {
+        case .leftOut: statement.sql += " do nothing returning id"
+        case .found: statement.sql += " do update set version = present.version returning id, source, external_id"
+        }
+        return statement
+    }
+
+    private func insertAll(_ records: [Record], tenant: TenantID) -> Statement {
         let types = ["uuid", "bigint", "timestamptz", "timestamptz"] + type.columnTypes
         // Arrays travel as text and are cast in the select: an array of jsonb has no simple literal.
         let arrays = types.indices.map { "$\($0 + 2)::text[]" }.joined(separator: ", ")
@@ -21,7 +46,8 @@ struct RecordStatements {
         for index in type.columns.indices { parameters.append(.array(columns.map { $0[index] })) }
         return Statement(
             """
-            insert into \(type.table) (tenant_id, id, version, created_at, updated_at, \(type.columns.joined(separator: ", ")))
+            insert into \(type.table) as present (tenant_id, id, version, created_at, updated_at,
+                \(type.columns.joined(separator: ", ")))
             select $1, \(casts) from unnest(\(arrays)) as t (\(names.joined(separator: ", ")))
             """, parameters)
     }
@@ -96,9 +122,9 @@ struct RecordStatements {
             if out.count > 1 { out.append(UInt8(ascii: ",")) }
             JSONText.append(field.name.utf8, to: &out)
             out.append(contentsOf: #":{"from":"#.utf8)
-            RecordJSON.value(of: field, columns: old ?? [nil]).write(to: &out)
+            RecordJSON.append(columns: old ?? [nil], of: field, to: &out)
             out.append(contentsOf: #","to":"#.utf8)
-            RecordJSON.value(of: field, columns: new ?? [nil]).write(to: &out)
+            RecordJSON.append(columns: new ?? [nil], of: field, to: &out)
             out.append(UInt8(ascii: "}"))
         }
         out.append(UInt8(ascii: "}"))

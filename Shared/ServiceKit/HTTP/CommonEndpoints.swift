@@ -62,7 +62,7 @@ struct CommonEndpoints: Sendable {
             let job = try await upload.finish(options)
             return EndpointResponse(
                 202, json: ["job_id": .string(job.lowercased)],
-                headers: [("Location", "\(request.prefix)/v1/jobs/\(job.lowercased)")])
+                headers: [(.location, "\(request.prefix)/v1/jobs/\(job.lowercased)")])
         }
     }
 

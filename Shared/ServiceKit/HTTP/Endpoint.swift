@@ -70,11 +70,11 @@ package struct EndpointResponse: Sendable {
     package var status: Int
     package var body: [UInt8]
     package var contentType: String
-    package var headers: [(String, String)]
+    package var headers: [(HTTPField.Name, String)]
 
     package init(
         _ status: Int = 200, _ body: [UInt8] = [], contentType: String = "application/json",
-        headers: [(String, String)] = []
+        headers: [(HTTPField.Name, String)] = []
     ) {
         self.status = status
         self.body = body
@@ -82,7 +82,7 @@ package struct EndpointResponse: Sendable {
         self.headers = headers
     }
 
-    package init(_ status: Int = 200, json: JSONValue, headers: [(String, String)] = []) {
+    package init(_ status: Int = 200, json: JSONValue, headers: [(HTTPField.Name, String)] = []) {
         self.init(status, json.encodedBytes, headers: headers)
     }
 }

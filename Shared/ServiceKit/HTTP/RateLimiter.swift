@@ -1,3 +1,4 @@
+import Database
 import Foundation
 import Synchronization
 import Tenancy
@@ -16,20 +17,25 @@ final class RateLimiter: Sendable {
         var at: ContinuousClock.Instant
     }
 
-    private let buckets = Mutex<[String: Bucket]>([:])
+    private enum Key: Hashable {
+        case tenant(TenantID)
+        case credential(String)
+    }
+
+    private let buckets = Mutex<[Key: Bucket]>([:])
 
     func take(_ principal: Principal) -> Verdict {
         let now = ContinuousClock.now
         return buckets.withLock { buckets in
             if buckets.count > 50_000 { buckets.removeAll() }
-            let tenant = Self.take(&buckets, "t\(principal.tenant)", principal.tenantRate, now)
+            let tenant = Self.take(&buckets, .tenant(principal.tenant), principal.tenantRate, now)
             guard tenant.retryAfter == nil, let rate = principal.credentialRate else { return tenant }
-            return Self.take(&buckets, principal.actor, rate, now)
+            return Self.take(&buckets, .credential(principal.actor), rate, now)
         }
     }
 
     private static func take(
-        _ buckets: inout [String: Bucket], _ key: String, _ rate: Int, _ now: ContinuousClock.Instant
+        _ buckets: inout [Key: Bucket], _ key: Key, _ rate: Int, _ now: ContinuousClock.Instant
     ) -> Verdict {
         let capacity = Double(rate * 2)
         var bucket = buckets[key] ?? Bucket(tokens: capacity, at: now)

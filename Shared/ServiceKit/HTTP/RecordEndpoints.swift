@@ -1,4 +1,5 @@
 import Foundation
+import HTTPTypes
 import Records
 
 /// The common surface of every record type: list, create, get, change, delete, restore, history, bulk.
@@ -34,7 +35,7 @@ package struct RecordEndpoints: Sendable {
             if let cursor = page.nextCursor {
                 let others = request.query.filter { $0.name != "cursor" } + [("cursor", cursor)]
                 let text = others.map { "\($0.0.urlEncoded)=\($0.1.urlEncoded)" }.joined(separator: "&")
-                answer.headers.append(("Link", "<\(request.prefix)/v1/\(type.plural)?\(text)>; rel=\"next\""))
+                answer.headers.append((.link, "<\(request.prefix)/v1/\(type.plural)?\(text)>; rel=\"next\""))
             }
             return answer
         }
@@ -66,9 +67,9 @@ package struct RecordEndpoints: Sendable {
         return Endpoint(.get, "/v1/\(type.plural)/{id}", "Get a \(type.name)", documentation: documentation) {
             request in
             try request.allow(["fields"])
-            let query = try ListQuery(parameters: request.query, type: type)
-            let (body, version) = try await store.get(type, try request.id(), fields: query.fields, request.context)
-            return EndpointResponse(200, body, headers: [("ETag", "\"\(version)\"")])
+            let fields = try request.parameter("fields").map { try ListQuery.fields($0, type: type) }
+            let (body, version) = try await store.get(type, try request.id(), fields: fields, request.context)
+            return EndpointResponse(200, body, headers: [(.eTag, "\"\(version)\"")])
         }
     }
 
@@ -107,7 +108,7 @@ package struct RecordEndpoints: Sendable {
                 type, id, precondition: try request.precondition(), dryRun: try request.flag("dry_run"), request.context
             )
             return EndpointResponse(
-                result.status, headers: [("X-Change-Set", request.context.changeSet.uuidString.lowercased())])
+                result.status, headers: [(.changeSet, request.context.changeSet.lowercased)])
         }
     }
 
@@ -176,7 +177,7 @@ package struct RecordEndpoints: Sendable {
         do {
             let result = try await perform(operation, type, context, dryRun: dryRun)
             var members: [String: JSONValue] = ["status": JSONValue(result.status)]
-            if let id = result.id { members["id"] = .string(id.uuidString.lowercased()) }
+            if let id = result.id { members["id"] = .string(id.lowercased) }
             if let version = result.version { members["version"] = JSONValue(version) }
             return .object(members)
         } catch {
@@ -218,13 +219,13 @@ package struct RecordEndpoints: Sendable {
     private func answer(
         _ result: WriteResult, _ type: RecordType, _ request: EndpointRequest, dryRun: Bool
     ) -> EndpointResponse {
-        var headers = [("X-Change-Set", request.context.changeSet.uuidString.lowercased())]
-        if let version = result.version { headers.append(("ETag", "\"\(version)\"")) }
+        var headers: [(HTTPField.Name, String)] = [(.changeSet, request.context.changeSet.lowercased)]
+        if let version = result.version { headers.append((.eTag, "\"\(version)\"")) }
         if result.status == 201, !dryRun, let id = result.id {
-            headers.append(("Location", "\(request.prefix)/v1/\(type.plural)/\(id.uuidString.lowercased())"))
+            headers.append((.location, "\(request.prefix)/v1/\(type.plural)/\(id.lowercased)"))
         }
-        if result.isReplay { headers.append(("Idempotency-Replayed", "true")) }
-        if dryRun { headers.append(("X-Dry-Run", "true")) }
+        if result.isReplay { headers.append((.idempotencyReplayed, "true")) }
+        if dryRun { headers.append((.dryRun, "true")) }
         return EndpointResponse(dryRun && result.status == 201 ? 200 : result.status, result.body, headers: headers)
     }
 }

@@ -1,68 +1,87 @@
 import Foundation
 
-/// Finds the endpoint of a path. Segments are compared after decoding; a path that can't be decoded matches nothing.
+/// Finds the endpoint of a path, segment by segment. A literal segment wins over a placeholder; a path that can't be
+/// decoded matches nothing.
 struct RouteTable: Sendable {
+    /// An endpoint and the histograms of its answers, which are made once.
+    final class Route: Sendable {
+        let endpoint: Endpoint
+        let timers: RouteTimers
+        /// The names in braces, in the order of the path.
+        fileprivate let names: [String]
+
+        fileprivate init(_ endpoint: Endpoint, names: [String]) {
+            self.endpoint = endpoint
+            self.names = names
+            timers = RouteTimers(route: endpoint.path, method: endpoint.method.rawValue)
+        }
+    }
+
     enum Match {
-        case found(Endpoint, [String: String])
+        case found(Route, [String: String])
         /// The path is known, with these other methods.
         case otherMethod([String])
         case none
     }
 
-    private struct Route: Sendable {
-        let segments: [String]
-        let endpoint: Endpoint
+    /// One position in a path: what may follow, and what ends here.
+    private struct Node: Sendable {
+        var literals: [String: Node] = [:]
+        var placeholder: [Node] = []
+        var routes: [String: Route] = [:]
+
+        mutating func add(_ endpoint: Endpoint, _ segments: ArraySlice<String>, names: [String]) {
+            guard let segment = segments.first else {
+                routes[endpoint.method.rawValue] = Route(endpoint, names: names)
+                return
+            }
+            let rest = segments.dropFirst()
+            if segment.hasPrefix("{") {
+                if placeholder.isEmpty { placeholder = [Node()] }
+                placeholder[0].add(endpoint, rest, names: names + [String(segment.dropFirst().dropLast())])
+            } else {
+                literals[segment, default: Node()].add(endpoint, rest, names: names)
+            }
+        }
+
+        /// The node where the segments end; `values` collects what stood at the placeholders.
+        func find(_ segments: ArraySlice<String>, _ values: inout [String]) -> Node? {
+            guard let segment = segments.first else { return routes.isEmpty ? nil : self }
+            let rest = segments.dropFirst()
+            if let found = literals[segment]?.find(rest, &values) { return found }
+            guard let node = placeholder.first else { return nil }
+            values.append(segment)
+            if let found = node.find(rest, &values) { return found }
+            values.removeLast()
+            return nil
+        }
     }
 
-    /// By the number of segments and the second one, which is the record type's path.
-    private var routes: [String: [Route]] = [:]
+    private var root = Node()
 
     init(_ endpoints: [Endpoint]) {
         for endpoint in endpoints {
-            let segments = endpoint.path.split(separator: "/").map(String.init)
-            routes[Self.key(segments), default: []].append(Route(segments: segments, endpoint: endpoint))
+            root.add(endpoint, endpoint.path.split(separator: "/").map(String.init)[...], names: [])
         }
-        // Literal segments win over placeholders.
-        for key in routes.keys {
-            routes[key]!.sort { left, right in
-                left.segments.filter { $0.hasPrefix("{") }.count < right.segments.filter { $0.hasPrefix("{") }.count
-            }
-        }
-    }
-
-    private static func key(_ segments: [String]) -> String {
-        "\(segments.count)/\(segments.count > 1 ? segments[1] : segments.first ?? "")"
     }
 
     func match(method: String, path: Substring) -> Match {
         var segments: [String] = []
-        for raw in path.split(separator: "/") {
-            guard let segment = Self.decoded(raw) else { return .none }
+        for raw in path.utf8.split(separator: UInt8(ascii: "/")) {
+            guard let segment = Self.decoded(Substring(raw)) else { return .none }
             segments.append(segment)
         }
-        var methods: [String] = []
-        for route in routes[Self.key(segments)] ?? [] {
-            guard let values = Self.values(route.segments, segments) else { continue }
-            if route.endpoint.method.rawValue == method { return .found(route.endpoint, values) }
-            if !methods.contains(route.endpoint.method.rawValue) { methods.append(route.endpoint.method.rawValue) }
-        }
-        return methods.isEmpty ? .none : .otherMethod(methods)
-    }
-
-    private static func values(_ pattern: [String], _ segments: [String]) -> [String: String]? {
-        var values: [String: String] = [:]
-        for (part, segment) in zip(pattern, segments) {
-            if part.hasPrefix("{") {
-                values[String(part.dropFirst().dropLast())] = segment
-            } else if part != segment {
-                return nil
-            }
-        }
-        return values
+        var values: [String] = []
+        guard let node = root.find(segments[...], &values) else { return .none }
+        guard let route = node.routes[method] else { return .otherMethod(node.routes.keys.sorted()) }
+        return .found(route, Dictionary(zip(route.names, values)) { $1 })
     }
 
     /// Percent decoding; nil for a broken escape, text that is not UTF-8, or control characters.
     static func decoded(_ text: Substring, plusIsSpace: Bool = false) -> String? {
+        if !text.utf8.contains(where: { $0 == UInt8(ascii: "%") || $0 == UInt8(ascii: "+") || $0 == 0 }) {
+            return String(text)
+        }
         var bytes: [UInt8] = []
         var iterator = text.utf8.makeIterator()
         while let byte = iterator.next() {

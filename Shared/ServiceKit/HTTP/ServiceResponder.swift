@@ -26,6 +26,7 @@ struct ServiceResponder: HTTPResponder {
     let table: RouteTable
     let authenticator: Authenticator
     let limiter = RateLimiter()
+    private let strays = RouteTimers(route: "unknown", method: "any")
     let maximumBody: Int
     let logger: Logger
 
@@ -34,42 +35,55 @@ struct ServiceResponder: HTTPResponder {
         let requestID = Self.requestID(request.headers)
         let trace = request.headers[.traceparent].flatMap(TraceContext.init)?.child() ?? .fresh()
         var answer: EndpointResponse
-        var route = "unknown"
+        // A refusal belongs to its route as much as a good answer; what matched none is counted together.
+        let target = Target(request, table)
         do {
-            (answer, route) = try await self.answer(request, requestID: requestID, trace: trace)
+            answer = try await self.answer(request, target, requestID: requestID, trace: trace)
         } catch let error as HTTPParserError {
             throw error
         } catch {
             answer = problem(error, requestID: requestID, request)
         }
-        answer.headers.append(("X-Request-Id", requestID))
-        answer.headers.append(("traceparent", trace.header))
+        answer.headers.append((.requestID, requestID))
+        answer.headers.append((.traceparent, trace.header))
         let took = ContinuousClock.now - started
-        Metrics.Timer(
-            label: "guanxi_http_request",
-            dimensions: [("route", route), ("method", request.method.rawValue), ("status", "\(answer.status / 100)xx")]
-        ).recordNanoseconds(Int64(took / .nanoseconds(1)))
+        (target.route?.timers ?? strays).record(took, status: answer.status)
         if answer.status >= 500 || logger.logLevel <= .debug {
             logger.log(
                 level: answer.status >= 500 ? .error : .debug, "request",
                 metadata: [
-                    "method": "\(request.method.rawValue)", "route": "\(route)", "status": "\(answer.status)",
+                    "method": "\(request.method.rawValue)", "route": "\(target.route?.endpoint.path ?? "unknown")",
+                    "status": "\(answer.status)",
                     "request": "\(requestID)", "trace": "\(trace.traceID)", "took_ms": "\(took / .milliseconds(1))",
                 ])
         }
         return Self.response(answer, isHead: request.method == .head)
     }
 
+    /// What a request asks for, before anything is known of who asks.
+    private struct Target {
+        let path: Substring
+        let query: Substring?
+        let match: RouteTable.Match
+
+        init(_ request: Request, _ table: RouteTable) {
+            let text = (request.head.path ?? "")[...]
+            let mark = text.utf8.firstIndex(of: UInt8(ascii: "?"))
+            path = mark.map { text[..<$0] } ?? text
+            query = mark.map { text[text.utf8.index(after: $0)...] }
+            match = table.match(method: request.method == .head ? "GET" : request.method.rawValue, path: path)
+        }
+
+        var route: RouteTable.Route? { if case .found(let route, _) = match { route } else { nil } }
+    }
+
     private func answer(
-        _ request: Request, requestID: String, trace: TraceContext
-    ) async throws -> (EndpointResponse, String) {
-        let parts = request.head.path?.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false) ?? []
-        let path = parts.first ?? ""
-        let isHead = request.method == .head
+        _ request: Request, _ target: Target, requestID: String, trace: TraceContext
+    ) async throws -> EndpointResponse {
         let endpoint: Endpoint
         let values: [String: String]
-        switch table.match(method: isHead ? "GET" : request.method.rawValue, path: path) {
-        case .found(let found, let parameters): (endpoint, values) = (found, parameters)
+        switch target.match {
+        case .found(let route, let parameters): (endpoint, values) = (route.endpoint, parameters)
         case .otherMethod(let methods):
             throw Problem(
                 405, "method_not_allowed", "This address does not take \(request.method.rawValue).",
@@ -78,21 +92,21 @@ struct ServiceResponder: HTTPResponder {
         }
         // The bearer comes first: nothing else is told to whoever has no right to be here.
         let principal = endpoint.isPublic ? nil : try await self.principal(request.headers)
-        var limits: [(String, String)] = []
+        var limits: [(HTTPField.Name, String)] = []
         if let principal {
             if principal.isSuspended { throw Problem(403, "tenant_suspended", "This tenant is suspended.") }
             let verdict = limiter.take(principal)
             limits = [
-                ("RateLimit-Policy", "\"default\";q=\(verdict.limit);w=1"),
-                ("RateLimit", "\"default\";r=\(verdict.remaining);t=\(verdict.retryAfter ?? 1)"),
+                (.rateLimitPolicy, "\"default\";q=\(verdict.limit);w=1"),
+                (.rateLimit, "\"default\";r=\(verdict.remaining);t=\(verdict.retryAfter ?? 1)"),
             ]
             if let seconds = verdict.retryAfter {
                 throw Problem(
                     429, "too_many_requests", "More than \(verdict.limit) requests a second.",
-                    headers: limits + [("Retry-After", "\(seconds)")])
+                    headers: limits.map { ($0.rawName, $1) } + [("Retry-After", "\(seconds)")])
             }
         }
-        let query = try Self.query(parts.count > 1 ? parts[1] : nil)
+        let query = try Self.query(target.query)
         let key = try Self.idempotencyKey(request.headers, endpoint.method)
         let bearer = principal ?? Self.nobody
         let endpointRequest = EndpointRequest(
@@ -103,12 +117,12 @@ struct ServiceResponder: HTTPResponder {
             maximumBody: maximumBody)
         var answer: EndpointResponse
         if let key {
-            answer = try await idempotent(endpoint, endpointRequest, key: key, path: String(path))
+            answer = try await idempotent(endpoint, endpointRequest, key: key, path: String(target.path))
         } else {
             answer = try await endpoint.handle(endpointRequest)
         }
         answer.headers += limits
-        return (answer, endpoint.path)
+        return answer
     }
 
     /// Reads the body, so that its digest can be compared, and hands the key on to whoever writes.
@@ -221,7 +235,7 @@ struct ServiceResponder: HTTPResponder {
         body.merge(problem.extra) { $1 }
         return EndpointResponse(
             problem.status, JSONValue.object(body).encodedBytes, contentType: "application/problem+json",
-            headers: problem.headers)
+            headers: problem.headers.compactMap { name, value in HTTPField.Name(name).map { ($0, value) } })
     }
 
     private static func title(_ status: Int) -> String {
@@ -236,9 +250,7 @@ struct ServiceResponder: HTTPResponder {
         }
         headers[.cacheControl] = "no-store"
         headers[.xContentTypeOptions] = "nosniff"
-        for (name, value) in answer.headers {
-            if let name = HTTPField.Name(name) { headers.append(HTTPField(name: name, value: value)) }
-        }
+        for (name, value) in answer.headers { headers.append(HTTPField(name: name, value: value)) }
         let status = HTTPResponse.Status(code: answer.status)
         if isHead {
             headers[.contentLength] = "\(answer.body.count)"
@@ -249,6 +261,12 @@ struct ServiceResponder: HTTPResponder {
 }
 
 extension HTTPField.Name {
+    static let changeSet = HTTPField.Name("X-Change-Set")!
+    static let dryRun = HTTPField.Name("X-Dry-Run")!
+    static let idempotencyReplayed = HTTPField.Name("Idempotency-Replayed")!
+    static let link = HTTPField.Name("Link")!
+    static let rateLimit = HTTPField.Name("RateLimit")!
+    static let rateLimitPolicy = HTTPField.Name("RateLimit-Policy")!
     static let idempotencyKey = HTTPField.Name("Idempotency-Key")!
     static let requestID = HTTPField.Name("X-Request-Id")!
     static let forwardedPrefix = HTTPField.Name("X-Forwarded-Prefix")!

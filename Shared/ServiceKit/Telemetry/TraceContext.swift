@@ -34,13 +34,19 @@ package struct TraceContext: Sendable, Equatable {
         text.utf8.count == count && text.utf8.allSatisfy { (48...57).contains($0) || (97...102).contains($0) }
     }
 
+    /// `count` random bytes, not all zero, in hexadecimal digits.
     private static func hex(_ count: Int) -> String {
         var random = SystemRandomNumberGenerator()
-        var text = ""
-        for _ in 0..<count / 8 {
-            let part = String(random.next() | 1, radix: 16)
-            text += String(repeating: "0", count: 16 - part.count) + part
+        return String(unsafeUninitializedCapacity: count * 2) { digits in
+            for part in 0..<count / 8 {
+                var bits = random.next() | 1
+                for place in 0..<16 {
+                    let digit = UInt8(bits & 15)
+                    digits[part * 16 + place] = digit < 10 ? 48 + digit : 87 + digit
+                    bits >>= 4
+                }
+            }
+            return count * 2
         }
-        return text
     }
 }
