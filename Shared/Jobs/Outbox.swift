@@ -19,6 +19,7 @@ package final class Outbox: Service {
     private let pending = Mutex<[(queue: String, envelope: JobEnvelope, runAt: Date?)]>([])
     private let sent = Mutex<[UUID]>([])
     private let arrived = Signal()
+    private let insertOne: String
     private let insert: String
     private let insertScheduled: String
 
@@ -34,6 +35,10 @@ package final class Outbox: Service {
         let arrays = """
             $3::text[], $4::text[], $5::text[], $6::smallint[], $7::int[], $8::int[], $9::real[], $10::boolean[],
             $11::timestamptz[], $12::text[]
+            """
+        insertOne = """
+            insert into \(schema).outbox (tenant_id, id, \(columns))
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
             """
         insert = """
             insert into \(schema).outbox (tenant_id, id, \(columns))
@@ -58,7 +63,11 @@ package final class Outbox: Service {
         let far = jobs.filter { ($0.runAt ?? .distantPast) > limit }
         let near = jobs.filter { ($0.runAt ?? .distantPast) <= limit }
         var statements: [Statement] = []
-        if !near.isEmpty { statements.append(Statement(insert, parameters(near, tenant))) }
+        if near.count == 1 {
+            statements.append(Statement(insertOne, parameters(near[0], tenant)))
+        } else if !near.isEmpty {
+            statements.append(Statement(insert, parameters(near, tenant)))
+        }
         if !far.isEmpty {
             let keys = Parameter.array(far.map(\.id.lowercased))
             statements.append(Statement(insertScheduled, parameters(far, tenant) + [keys]))
@@ -138,6 +147,15 @@ package final class Outbox: Service {
         for queue in queues {
             if (try? await RedisQueue(name: queue, redis: redis).cancel(id)) == true { return }
         }
+    }
+
+    private func parameters(_ job: PendingJob, _ tenant: TenantID) -> [Parameter] {
+        [
+            tenant.parameter, .uuid(job.id), .text(job.queue), .text(job.name),
+            .text(String(decoding: job.payload, as: UTF8.self)), .int(Int(job.options.priority.rawValue)),
+            .int(job.options.maxAttempts), .int(job.options.timeout), .double(Double(job.options.cost)),
+            .bool(job.options.isTracked), job.runAt.map(Parameter.time) ?? .null, .optional(job.traceparent),
+        ]
     }
 
     private func parameters(_ jobs: [PendingJob], _ tenant: TenantID) -> [Parameter] {

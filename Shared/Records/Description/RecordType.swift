@@ -34,6 +34,10 @@ package struct RecordType: Sendable {
     package let selectList: String
     /// How each field is written as JSON, in the order of `fields`.
     let members: [JSONMember]
+    /// What a creation that says nothing sets: defaults, and nil in every other column.
+    let blank: [String: [String?]]
+    /// The insert of one record: `$1` the tenant, `$2` to `$5` id, version and times, then the fields' columns.
+    let insertOneSQL: String
 
     package init(
         _ name: String, plural: String, schema: String, table: String? = nil, label: Label, fields: [Field],
@@ -62,6 +66,22 @@ package struct RecordType: Sendable {
         members = self.fields.map { JSONMember($0, column: offsets[$0.name]! + Self.systemColumns.count) }
         self.table = "\(schema).\(table ?? name)"
         selectList = (Self.systemColumns + columns).joined(separator: ", ")
+        let places = columnTypes.enumerated().map { "$\($0.offset + 6)::\($0.element)" }.joined(separator: ", ")
+        insertOneSQL = """
+            insert into \(self.table) (tenant_id, id, version, created_at, updated_at, \(columns.joined(separator: ", ")))
+            values ($1, $2, $3, $4, $5, \(places))
+            """
+        blank = Dictionary(uniqueKeysWithValues: self.fields.map { ($0.name, Self.blank($0)) })
+    }
+
+    /// A default is part of the product, never of a tenant: any tenant's reader gives the same columns.
+    private static func blank(_ field: Field) -> [String?] {
+        guard let value = field.defaultValue else { return field.columns.map { _ in nil } }
+        let reader = FieldReader(defaults: TenantDefaults(country: "US", currency: "USD", timeZone: "UTC"))
+        guard let columns = try? reader.read(value, as: field, at: "") else {
+            preconditionFailure("the default of \(field.name) is not a value of it")
+        }
+        return columns
     }
 
     /// Columns that every record has, before its fields'.

@@ -53,16 +53,11 @@ struct RecordStatements {
     }
 
     private func insertOne(_ record: Record, tenant: TenantID) -> Statement {
-        let places = type.columnTypes.enumerated().map { "$\($0.offset + 6)::\($0.element)" }.joined(separator: ", ")
         var parameters: [Parameter] = [
             tenant.parameter, .uuid(record.id), .int(record.version), .time(record.createdAt), .time(record.updatedAt),
         ]
         parameters += columnTexts(record).map(Parameter.optional)
-        return Statement(
-            """
-            insert into \(type.table) (tenant_id, id, version, created_at, updated_at, \(type.columns.joined(separator: ", ")))
-            values ($1, $2, $3, $4, $5, \(places))
-            """, parameters)
+        return Statement(type.insertOneSQL, parameters)
     }
 
     private func columnTexts(_ record: Record) -> [String?] {
@@ -95,6 +90,24 @@ struct RecordStatements {
 
     /// The history's rows of changes, in one statement.
     func history(_ changes: [Change], context: WriteContext) -> Statement {
+        changes.count == 1 ? history(changes[0], context) : historyOfAll(changes, context)
+    }
+
+    private func history(_ change: Change, _ context: WriteContext) -> Statement {
+        Statement(
+            """
+            insert into \(type.schema).history (tenant_id, record_type, record_id, version, at, actor, request_id,
+                change_set, operation, changes)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+            """,
+            [
+                context.tenant.parameter, .text(type.name), .uuid(change.after.id), .int(change.after.version),
+                .time(change.now), .text(context.actor), .text(context.requestID), .uuid(context.changeSet),
+                .text(change.kind.rawValue), .text(difference(change)),
+            ])
+    }
+
+    private func historyOfAll(_ changes: [Change], _ context: WriteContext) -> Statement {
         let texts = changes.map { difference($0) }
         return Statement(
             """

@@ -121,15 +121,9 @@ extension RecordStore {
     package func draft(_ type: RecordType, creating body: JSONValue, _ context: WriteContext) throws -> Draft {
         guard let members = body.object else { throw Problem.invalid("", "not_an_object", "A record is an object.") }
         let now = Date()
-        let record = Record(id: .v7(at: now), version: 1, createdAt: now, updatedAt: now, deletedAt: nil, values: [:])
+        let record = Record(
+            id: .v7(at: now), version: 1, createdAt: now, updatedAt: now, deletedAt: nil, values: type.blank)
         var draft = Draft(before: nil, record: record, defaults: context.defaults, user: context.user, now: now)
-        for field in type.fields {
-            draft.record.values[field.name] = field.columns.map { _ in nil }
-            if let value = field.defaultValue, members[field.name] == nil {
-                draft.record.values[field.name] = try FieldReader(defaults: context.defaults)
-                    .read(value, as: field, at: "/\(field.name)")
-            }
-        }
         try apply(members, to: &draft, type)
         return draft
     }

@@ -233,7 +233,7 @@ package struct RecordEndpoints: Sendable {
 extension EndpointRequest {
     /// The body as JSON: 415 for another type, 400 for what is not JSON.
     package func json(also other: String? = nil) async throws -> JSONValue {
-        let type = headers[.contentType]?.split(separator: ";").first?.trimmingCharacters(in: .whitespaces).lowercased()
+        let type = headers[.contentType]?.split(separator: ";").first.map { Normaliser.trimmed($0.lowercased()) }
         guard type == "application/json" || (other != nil && type == other) else {
             throw Problem(415, "unsupported_media_type", "Send application/json.")
         }
