@@ -47,7 +47,11 @@ enum ServiceClock {
     private static let paused: Set<String> = ["pending", "on_hold"]
     private static let over: Set<String> = ["solved", "closed"]
 
-    static func set(_ draft: inout Draft, _ policy: AppliedPolicy?) {
+    /// Sets the clocks of `draft` by `policy`; `previous` is the policy that set them before.
+    ///
+    /// A new or reopened ticket starts them. Another priority or policy moves them by what the target changed: what has
+    /// been used stays used, pauses stay paused, and a clock that has run out is not started again.
+    static func set(_ draft: inout Draft, _ policy: AppliedPolicy?, previous: AppliedPolicy?) {
         let status = draft["status"] ?? "new"
         let wasOver = draft.before.map { over.contains($0.text("status") ?? "") } ?? false
         if over.contains(status) {
@@ -61,19 +65,26 @@ enum ServiceClock {
         guard let policy else { return }
         let priority = draft["priority"] ?? "normal"
         let isNew = draft.isCreation || wasOver
-        let start = isNew ? draft.now : draft.record.createdAt
-        let retarget = isNew || draft.changes("priority") || draft.changes("sla_policy_id")
-
-        if retarget && draft["first_responded_at"] == nil && draft.record.int("escalations") ?? 0 == 0 {
-            draft["first_response_due"] = policy.firstResponse[priority]
-                .flatMap { policy.calendar.date(after: $0, from: start) }.map(Timestamp.sqlText)
+        let isMoved = draft.changes("priority") || draft.changes("sla_policy_id")
+        let wasPaused = draft.before.map { paused.contains($0.text("status") ?? "") } ?? false
+        if isNew || isMoved {
+            let before = draft.before?.text("priority") ?? "normal"
+            func due(_ field: String, _ targets: (AppliedPolicy) -> [String: TimeInterval]) -> String? {
+                let target = targets(policy)[priority]
+                let earlier = isNew ? nil : previous.flatMap { targets($0)[before] }
+                return moved(draft, field, policy, target, previous, earlier, isNew: isNew).map(Timestamp.sqlText)
+            }
+            if draft["first_responded_at"] == nil {
+                draft["first_response_due"] = due("first_response_due", \.firstResponse)
+            }
+            if wasPaused && !isNew, let left = draft.record.double("resolution_left") {
+                let difference = (policy.resolution[priority] ?? 0) - (previous?.resolution[before] ?? 0)
+                draft["resolution_left"] = policy.resolution[priority] == nil ? nil : "\(max(0, left + difference))"
+            } else {
+                draft["resolution_due"] = due("resolution_due", \.resolution)
+            }
         }
         let isPaused = paused.contains(status)
-        let wasPaused = draft.before.map { paused.contains($0.text("status") ?? "") } ?? false
-        if isNew || (retarget && !wasPaused) {
-            draft["resolution_due"] = policy.resolution[priority]
-                .flatMap { policy.calendar.date(after: $0, from: start) }.map(Timestamp.sqlText)
-        }
         if isPaused && !wasPaused, let due = draft.record.time("resolution_due") {
             draft["resolution_left"] = "\(policy.calendar.seconds(from: draft.now, to: due))"
             draft["resolution_due"] = nil
@@ -81,5 +92,25 @@ enum ServiceClock {
             draft["resolution_due"] = policy.calendar.date(after: left, from: draft.now).map(Timestamp.sqlText)
             draft["resolution_left"] = nil
         }
+    }
+
+    /// Where a clock ends under `target`, when it ended where `field` says under `earlier`.
+    private static func moved(
+        _ draft: Draft, _ field: String, _ policy: AppliedPolicy, _ target: TimeInterval?, _ previous: AppliedPolicy?,
+        _ earlier: TimeInterval?, isNew: Bool
+    ) -> Date? {
+        guard let target else { return nil }
+        if isNew { return policy.calendar.date(after: target, from: draft.now) }
+        // There was no such target until now: what has passed since the ticket came counts.
+        guard let earlier, let previous else {
+            return policy.calendar.date(after: target, from: draft.record.createdAt)
+        }
+        guard let due = draft.record.time(field) else { return nil }
+        let left =
+            due > draft.now
+            ? previous.calendar.seconds(from: draft.now, to: due)
+            : -previous.calendar.seconds(from: due, to: draft.now)
+        let remaining = target - earlier + left
+        return remaining > 0 ? policy.calendar.date(after: remaining, from: draft.now) : draft.now
     }
 }

@@ -45,7 +45,11 @@ enum Ticket {
         guard affects else { return }
         let policy = try await AppliedPolicy.find(draft["sla_policy_id"], transaction)
         if draft["sla_policy_id"] == nil { draft["sla_policy_id"] = policy?.id }
-        ServiceClock.set(&draft, policy)
+        var previous = policy
+        if let before = draft.before?.text("sla_policy_id"), before != policy?.id {
+            previous = try await AppliedPolicy.find(before, transaction)
+        }
+        ServiceClock.set(&draft, policy, previous: previous)
     }
 
     private static func effects(_ change: Change) -> Effects {
