@@ -94,7 +94,19 @@ struct LeadConversion {
             if let amount = lead.money("deal_amount") {
                 body["amount"] = ["amount": JSONValue(amount.amount), "currency": .string(amount.currency)]
             }
-            let opportunity = try await store.create(Opportunity.type, .object(body), write, in: transaction)
+            let fields = body
+            let opportunity: Record
+            do {
+                opportunity = try await transaction.savepoint {
+                    try await store.create(Opportunity.type, .object(fields), write, in: transaction)
+                }
+            } catch let problem as Problem where problem.status < 500 {
+                // The last stage may have gone meanwhile: the lead is free again, for whoever mends that.
+                try await store.change(
+                    Lead.type, lead, setting: ["conversion": ["none"], "contact_id": [job.contact.lowercased]], write,
+                    in: transaction)
+                return
+            }
             try await store.change(
                 Lead.type, lead,
                 setting: [
