@@ -73,7 +73,7 @@ let package = Package(
         shared("ThreadExecutor", []),
         shared("Database", ["CLibPQ", "ThreadExecutor", logging]),
         shared("Redis", ["CHiredis", "ThreadExecutor", logging]),
-        shared("Tenancy", ["Database", "CSodium", logging]),
+        shared("Tenancy", ["Database", "ThreadExecutor", "CSodium", logging]),
         shared("Jobs", ["Database", "Redis", "ThreadExecutor", logging, metrics, lifecycle]),
         shared("Records", ["Database", "Tenancy", "Jobs", logging]),
         shared("Contracts", ["Jobs"]),

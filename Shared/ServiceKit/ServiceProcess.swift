@@ -78,7 +78,8 @@ package struct ServiceProcess: Sendable {
             configuration: .init(address: .hostname(host, port: port)),
             onServerRunning: { channel in announced.print(address: host, port: channel.localAddress?.port) },
             logger: quietLogger)
-        try await run([outbox, try internalServer(workers: []), application])
+        let housekeeping = Housekeeping(schema: description.name, database: database, logger: logger)
+        try await run([outbox, housekeeping, try internalServer(workers: []), application])
         authenticator.close()
     }
 
@@ -173,6 +174,26 @@ package struct ServiceProcess: Sendable {
             router: router,
             configuration: .init(address: .hostname(host, port: try configuration.int("internal.port"))),
             logger: quietLogger)
+    }
+}
+
+/// Each hour lets go of what has expired: kept answers of requests, and files of imports that never began.
+private struct Housekeeping: ServiceLifecycle.Service {
+    let schema: String
+    let database: Database
+    let logger: Logger
+
+    func run() async throws {
+        await cancelWhenGracefulShutdown {
+            while !Task.isCancelled {
+                do {
+                    _ = try await database.query(tenant: nil, Statement("select \(schema).forget_expired()"))
+                } catch {
+                    logger.warning("nothing was let go of", metadata: ["error": "\(error)"])
+                }
+                try? await Task.sleep(for: .seconds(3600))
+            }
+        }
     }
 }
 

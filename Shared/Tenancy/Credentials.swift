@@ -2,6 +2,7 @@ import Database
 import Foundation
 import Logging
 import Synchronization
+import ThreadExecutor
 
 /// Who is asking: the tenant, the person or key, and what they may do. Everything comes from the credential.
 package struct Principal: Sendable {
@@ -166,8 +167,43 @@ package final class Authenticator: Sendable {
     }
 }
 
+/// Verifies passwords on a thread of its own, one at a time: Argon2 takes tens of milliseconds and 19 MiB, by intent,
+/// and must not hold up the tasks of everybody else.
+final class PasswordVerifier: Sendable {
+    private struct Request: Sendable {
+        let password: String
+        let hash: String
+        let reply: CheckedContinuation<Bool, Never>
+    }
+
+    private let requests = BlockingQueue<Request>()
+    /// At some thirty a second, the last one waits about a second.
+    private static let longestQueue = 32
+
+    init() {
+        OSThread.start { [requests] in
+            while let request = requests.take(upTo: 1).first {
+                request.reply.resume(returning: Sodium.verify(password: request.password, hash: request.hash))
+            }
+        }
+    }
+
+    deinit { requests.close() }
+
+    func verify(password: String, hash: String) async throws(SignIn.Busy) -> Bool {
+        guard requests.count < Self.longestQueue else { throw SignIn.Busy() }
+        return await withCheckedContinuation { continuation in
+            let request = Request(password: password, hash: hash, reply: continuation)
+            if !requests.push(request) { continuation.resume(returning: false) }
+        }
+    }
+}
+
 /// Signing in with a password.
 package struct SignIn: Sendable {
+    /// More people sign in at once than passwords can be verified.
+    package struct Busy: Error {}
+
     /// What a successful sign-in gives.
     package struct Session: Sendable {
         package let token: BearerToken
@@ -175,12 +211,14 @@ package struct SignIn: Sendable {
     }
 
     private let database: Database
+    private let verifier = PasswordVerifier()
     /// Verified against when there is no such user, so that both answers take the same time.
     private static let decoy = Sodium.passwordHash("no such user") ?? ""
 
     package init(database: Database) { self.database = database }
 
     /// Opens a session of twelve hours; nil when tenant, address or password are wrong, or the account is locked.
+    /// Throws `SignIn.Busy` when too many try at once.
     package func open(tenant slug: String, email: String, password: String) async throws -> Session? {
         let rows = try await database.query(
             tenant: nil,
@@ -188,7 +226,7 @@ package struct SignIn: Sendable {
                 "select tenant_id, id, password_hash, locked_until, status from platform.find_user($1, $2)",
                 [.text(slug), .text(email)]), readOnly: true)
         let hash = rows.isEmpty ? nil : rows.text(0, 2)
-        let isRight = Sodium.verify(password: password, hash: hash ?? Self.decoy)
+        let isRight = try await verifier.verify(password: password, hash: hash ?? Self.decoy)
         guard let hash, !hash.isEmpty, let user = rows.uuid(0, 1), let tenant = rows.int(0, 0) else { return nil }
         if let locked = rows.time(0, 3), locked > Date() { return nil }
         _ = try await database.query(

@@ -84,6 +84,13 @@ package enum PlatformSchema {
                 perform platform.secure_table(target, privileges);
             end $body$;
 
+            -- Refuses a transaction that refers to a record which is not there: `name` has the form of a constraint's.
+            create function platform.require_record(is_there boolean, name text) returns void
+            language plpgsql set search_path = pg_catalog as $body$
+            begin
+                if is_there then return; end if;
+                raise exception 'no such record' using errcode = '23503', constraint = name;
+            end $body$;
             create table platform.tenant (
                 tenant_id bigint generated always as identity primary key,
                 slug text not null unique check (slug ~ '^[a-z][a-z0-9-]{1,62}$'),
@@ -260,6 +267,7 @@ package enum PlatformSchema {
             alter function platform.active_tenants() owner to guanxi_across;
             alter function platform.tenant_settings() owner to guanxi_across;
             revoke all on all functions in schema platform from public;
+            grant execute on function platform.require_record(boolean, text) to guanxi_service;
             grant execute on function platform.find_credential(text, text), platform.find_user(text, text),
                 platform.note_sign_in(bigint, uuid, boolean),
                 platform.open_session(bigint, text, bytea, uuid, interval), platform.close_session(text),

@@ -89,7 +89,7 @@ struct CatalogueTests {
                 "subscribe", "subscriptions", "tenant_settings", "unfinished_in", "unfinished_jobs",
             ].map { "platform.\($0)" }
             + services.flatMap { service in
-                ["drop_finished_partitions", "ensure_partitions", "relay_due", "relay_unsent"].map {
+                ["drop_finished_partitions", "ensure_partitions", "forget_expired", "relay_due", "relay_unsent"].map {
                     "\(service).\($0)"
                 }
             }

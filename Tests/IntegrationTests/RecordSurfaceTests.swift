@@ -55,6 +55,30 @@ struct RecordSurfaceTests {
         #expect(history[4]["changes"]?["region"] == ["from": .null, "to": "上海"])
     }
 
+    @Test("a reference leads to a living record, or nowhere")
+    func references() async throws {
+        let platform = try await TestPlatform(["contacts serve"])
+        let tenant = try await platform.tenant("references")
+        let client = platform.client("contacts", token: tenant.key)
+        let company = try await client.post("/v1/organizations", ["name": "Acme"])
+        let id = company.json["id"]!
+        let person = try await client.post("/v1/contacts", ["given_name": "Ada", "organization_id": id])
+        #expect(person.status == 201)
+        let path = company.header("location")!
+        #expect(try await client.send("DELETE", path, headers: ["If-Match": "*"]).status == 204)
+        let late = try await client.post("/v1/contacts", ["given_name": "Bob", "organization_id": id])
+        #expect(late.status == 409 && late.json["code"] == "no_such_record", "\(late.text)")
+        #expect(late.json["errors"]?.array?.first?["pointer"] == "/organization_id")
+        // What referred to it before may go on being changed.
+        let contact = person.header("location")!
+        #expect(try await client.patch(contact, ["region": "x"]).status == 200)
+        #expect(try await client.patch(contact, ["organization_id": .null]).status == 200)
+        #expect(try await client.patch(contact, ["organization_id": id]).status == 409)
+        #expect(try await client.post(path + "/restore", [:]).status == 200)
+        #expect(try await client.post(path + "/restore", [:]).json["code"] == "not_deleted")
+        #expect(try await client.patch(contact, ["organization_id": id]).status == 200)
+    }
+
     @Test("the same key and body gives the first answer again, another body is refused, and nothing is done twice")
     func idempotency() async throws {
         let platform = try await TestPlatform(["contacts serve", "opportunities serve"])

@@ -80,7 +80,7 @@ package struct FieldReader: Sendable {
             }
             let isClean = text.unicodeScalars.allSatisfy { scalar in
                 if scalar.value == 10 || scalar.value == 13 || scalar.value == 9 { return multiline }
-                return scalar.value >= 32 && scalar.value != 127
+                return scalar.value >= 32 && !(127...159).contains(scalar.value)
             }
             guard isClean else { throw FieldError(pointer, "control_character", "Control characters can't be kept.") }
             return trimmed.isEmpty ? nil : trimmed

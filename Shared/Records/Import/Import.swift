@@ -48,11 +48,16 @@ package struct ImportOptions: Sendable {
         if let given = members["dry_run"], given != .null, given.bool == nil {
             errors.append(FieldError("/options/dry_run", "not_a_boolean", "true or false belongs here."))
         }
-        if let given = members["source"], given != .null, (given.text?.unicodeScalars.count).map({ $0 > 60 }) ?? true {
-            errors.append(FieldError("/options/source", "not_text", "A text of at most 60 characters belongs here."))
-        }
         dryRun = members["dry_run"]?.bool ?? false
-        source = members["source"]?.text
+        var source: String?
+        do throws(FieldError) {
+            // Read as the records' own field is, which it becomes.
+            let reader = FieldReader(defaults: TenantDefaults(country: "US", currency: "USD", timeZone: "UTC"))
+            source = try reader.read(members["source"] ?? .null, as: RecordType.origin[0], at: "/options/source")[0]
+        } catch {
+            errors.append(error)
+        }
+        self.source = source
         var mapping: [String: String]?
         if let given = members["mapping"], given != .null {
             let pairs = given.object?.compactMapValues(\.text)
@@ -89,7 +94,8 @@ package struct ImportUpload: Sendable {
 
     private let store: RecordStore
     private let context: WriteContext
-    private let id = UUID.v7()
+    /// The import's id, also while it is only a file.
+    package let id = UUID.v7()
     private var buffer: [UInt8] = []
     private var chunks = 0
     private var bytes = 0
@@ -111,6 +117,14 @@ package struct ImportUpload: Sendable {
 
     /// Throws 403 unless the bearer may import records of the type: asked before a byte of the file is kept.
     package func check(_ options: ImportOptions) throws { _ = try context.scope(of: .import, on: options.type) }
+
+    /// Throws 403 unless the bearer may import records of some type.
+    package func checkAny() throws {
+        let types = store.catalogue.types.filter { $0.operations.contains(.import) }
+        guard types.contains(where: { (try? context.scope(of: .import, on: $0)) != nil }) else {
+            throw Problem(403, "forbidden", "Your roles do not allow you to import.")
+        }
+    }
 
     /// Forgets what was uploaded: the request failed on the way.
     package func discard() async {

@@ -15,15 +15,19 @@ package struct JSONParser {
     private let bytes: UnsafeBufferPointer<UInt8>
     private var position = 0
     private let maximumDepth: Int
+    private let allowsNUL: Bool
 
-    /// Parses `bytes`.
-    package static func parse(_ bytes: some Sequence<UInt8>, maximumDepth: Int = 32) throws(JSONError) -> JSONValue {
+    /// Parses `bytes`. With `allowsNUL` texts may hold NUL characters, which no column can: for whoever refuses them part
+    /// by part.
+    package static func parse(
+        _ bytes: some Sequence<UInt8>, maximumDepth: Int = 32, allowsNUL: Bool = false
+    ) throws(JSONError) -> JSONValue {
         let copy = ContiguousArray(bytes)
         guard String(validating: copy, as: UTF8.self) != nil else {
             throw JSONError(message: "the text is not UTF-8", offset: 0)
         }
         let result = copy.withUnsafeBufferPointer { buffer -> Result<JSONValue, JSONError> in
-            var parser = JSONParser(bytes: buffer, maximumDepth: maximumDepth)
+            var parser = JSONParser(bytes: buffer, maximumDepth: maximumDepth, allowsNUL: allowsNUL)
             do throws(JSONError) {
                 let value = try parser.value(depth: 0)
                 parser.skipSpace()
@@ -36,9 +40,10 @@ package struct JSONParser {
         return try result.get()
     }
 
-    private init(bytes: UnsafeBufferPointer<UInt8>, maximumDepth: Int) {
+    private init(bytes: UnsafeBufferPointer<UInt8>, maximumDepth: Int, allowsNUL: Bool) {
         self.bytes = bytes
         self.maximumDepth = maximumDepth
+        self.allowsNUL = allowsNUL
     }
 
     private func fail(_ message: String) -> JSONError { JSONError(message: message, offset: position) }
@@ -160,7 +165,7 @@ package struct JSONParser {
                 guard (0xdc00..<0xe000).contains(low) else { throw fail("half a surrogate pair") }
                 unit = 0x10000 + (unit - 0xd800) << 10 + (low - 0xdc00)
             }
-            guard unit != 0 else { throw fail("the NUL character can't be stored") }
+            guard unit != 0 || allowsNUL else { throw fail("the NUL character can't be stored") }
             guard let scalar = Unicode.Scalar(unit) else { throw fail("half a surrogate pair") }
             content.append(contentsOf: String(Character(scalar)).utf8)
         default: throw fail("unknown escape")

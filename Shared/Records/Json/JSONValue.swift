@@ -20,6 +20,16 @@ package enum JSONValue: Sendable, Equatable {
         return Int(value)
     }
 
+    /// True when a text or a member's name somewhere within holds a NUL character.
+    package var containsNUL: Bool {
+        switch self {
+        case .null, .bool, .number: false
+        case .string(let text): text.utf8.contains(0)
+        case .array(let values): values.contains(where: \.containsNUL)
+        case .object(let members): members.contains { $0.key.utf8.contains(0) || $0.value.containsNUL }
+        }
+    }
+
     package subscript(key: String) -> JSONValue? { object?[key] }
 
     /// The value as JSON text, members sorted by name so that equal values give equal text.

@@ -65,11 +65,13 @@ package enum RecordJSON {
         out.append(UInt8(ascii: "}"))
     }
 
-    /// Appends a record that is held in memory, in the same form.
-    package static func append(_ record: Record, type: RecordType, to out: inout [UInt8]) {
-        out.append(contentsOf: #"{"id":""#.utf8)
-        out.append(contentsOf: record.id.lowercased.utf8)
-        out.append(contentsOf: #"","version":\#(record.version),"created_at":""#.utf8)
+    /// Appends a record that is held in memory, in the same form; without its id when it is only predicted.
+    package static func append(
+        _ record: Record, type: RecordType, isPrediction: Bool = false, to out: inout [UInt8]
+    ) {
+        out.append(UInt8(ascii: "{"))
+        if !isPrediction { out.append(contentsOf: #""id":"\#(record.id.lowercased)","#.utf8) }
+        out.append(contentsOf: #""version":\#(record.version),"created_at":""#.utf8)
         out.append(contentsOf: Timestamp.rfc3339(record.createdAt).utf8)
         out.append(contentsOf: #"","updated_at":""#.utf8)
         out.append(contentsOf: Timestamp.rfc3339(record.updatedAt).utf8)
@@ -182,10 +184,10 @@ extension Record {
         }
     }
 
-    /// The record as JSON text.
-    package func json(_ type: RecordType) -> [UInt8] {
+    /// The record as JSON text; without its id when it is only predicted.
+    package func json(_ type: RecordType, isPrediction: Bool = false) -> [UInt8] {
         var out: [UInt8] = []
-        RecordJSON.append(self, type: type, to: &out)
+        RecordJSON.append(self, type: type, isPrediction: isPrediction, to: &out)
         return out
     }
 }

@@ -13,15 +13,19 @@ extension RecordStore {
         guard type.operations.contains(.create) else {
             throw Problem(405, "not_allowed", "These records are not created here.")
         }
-        _ = try context.scope(of: .create, on: type)
+        let scope = try context.scope(of: .create, on: type)
         let draft = try self.draft(type, creating: body, context)
+        try context.require(draft.record, within: scope, type)
         return try await mapping(type, context) {
             if type.rules.check == nil && type.rules.after == nil && !dryRun {
                 return try await createAtOnce(type, draft, context)
             }
             return try await inTransaction(context, dryRun: dryRun) { transaction in
                 let record = try await insert(type, draft, context, in: transaction)
-                return WriteResult(status: 201, id: record.id, version: record.version, body: record.json(type))
+                // A prediction has no id: the record it speaks of does not exist, and the real one will have another.
+                return WriteResult(
+                    status: 201, id: dryRun ? nil : record.id, version: record.version,
+                    body: record.json(type, isPrediction: dryRun))
             }
         }
     }
@@ -36,6 +40,7 @@ extension RecordStore {
         let result = WriteResult(status: 201, id: draft.record.id, version: 1, body: draft.record.json(type))
         var statements = context.idempotency.map { [remember(result, $0, context)] } ?? []
         let writer = RecordStatements(type: type)
+        statements += referenceChecks(type, draft, context)
         statements += [
             writer.insert([draft.record], tenant: context.tenant), writer.history([change], context: context),
         ]
@@ -68,6 +73,7 @@ extension RecordStore {
                 var draft = Draft(
                     before: before, record: before, defaults: context.defaults, user: context.user, now: Date())
                 try apply(members, to: &draft, type)
+                try context.require(draft.record, within: scope, type)
                 let after = try await update(type, draft, context, in: transaction)
                 return WriteResult(status: 200, id: id, version: after.version, body: after.json(type))
             }
@@ -103,9 +109,11 @@ extension RecordStore {
                 let condition = context.condition(scope, &builder)
                 guard
                     let before = try await lock(
-                        type, id, scope: condition, builder: builder, includingDeleted: true, in: transaction),
-                    let deleted = before.deletedAt
-                else { throw Problem.notFound("deleted \(type.name)") }
+                        type, id, scope: condition, builder: builder, includingDeleted: true, in: transaction)
+                else { throw Problem.notFound(type.name) }
+                guard let deleted = before.deletedAt else {
+                    throw Problem(409, "not_deleted", "This \(type.name) is not deleted.")
+                }
                 guard deleted > Date(timeIntervalSinceNow: -30 * 86_400) else {
                     throw Problem(409, "too_late", "Records can be restored for thirty days.")
                 }
@@ -170,6 +178,7 @@ extension RecordStore {
     ) async throws -> Record {
         var draft = draft
         try await type.rules.check?(&draft, transaction)
+        for check in referenceChecks(type, draft, context) { transaction.later(check) }
         transaction.later(RecordStatements(type: type).insert([draft.record], tenant: context.tenant))
         try await follow(change(.create, draft, context), type, context, in: transaction)
         return draft.record
@@ -205,6 +214,7 @@ extension RecordStore {
         if changed.isEmpty { return draft.record }
         draft.record.version += 1
         draft.record.updatedAt = draft.now
+        for check in referenceChecks(type, draft, context) { transaction.later(check) }
         transaction.later(
             RecordStatements(type: type).update(draft.record, changed: changed, tenant: context.tenant))
         try await follow(change(.update, draft, context), type, context, in: transaction)
@@ -232,6 +242,26 @@ extension RecordStore {
         for statement in effects.statements { transaction.later(statement) }
         outbox.enqueue(try jobs(of: effects, context), in: transaction)
         try await type.rules.after?(change, transaction, outbox)
+    }
+
+    /// Statements that refuse the transaction when the draft refers to a record that is deleted, or that the bearer may
+    /// not read: to them it is not there. The foreign key alone knows neither.
+    private func referenceChecks(_ type: RecordType, _ draft: Draft, _ context: WriteContext) -> [Statement] {
+        guard context.permissions != nil else { return [] }
+        return type.fields.compactMap { field in
+            guard case .reference(let name) = field.kind, let id = draft[field.name], draft.changes(field.name),
+                let target = catalogue.type(named: name)
+            else { return nil }
+            var builder = SQLBuilder([context.tenant.parameter, .text(id)])
+            let scope = try? context.scope(of: .read, on: target)
+            let condition = scope.map { context.condition($0, &builder) } ?? " and false"
+            return Statement(
+                """
+                select platform.require_record(exists (
+                    select 1 from \(target.table) r
+                    where r.tenant_id = $1 and r.id = $2 and r.deleted_at is null\(condition)), '_\(field.name)_')
+                """, builder.parameters)
+        }
     }
 
     func change(_ kind: Change.Kind, _ draft: Draft, _ context: WriteContext) -> Change {

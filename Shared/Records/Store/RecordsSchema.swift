@@ -79,6 +79,31 @@ package enum RecordsSchema {
                 primary key (tenant_id, import_id, row_number, column_name, code)
             ) partition by list (tenant_id);
             select platform.partition_by_tenant('SCHEMA.import_error');
+
+            grant select, delete on SCHEMA.idempotency, SCHEMA.import_chunk to guanxi_across;
+            grant select on SCHEMA.import, SCHEMA.job_status to guanxi_across;
+
+            -- What nobody needs any more, of every tenant: answers that were kept for a day for whoever repeats a
+            -- request, and files whose import never began or is over. Gives how many rows went.
+            create function SCHEMA.forget_expired() returns bigint
+            language plpgsql security definer set search_path = pg_catalog, pg_temp as $body$
+            declare
+                gone bigint;
+                total bigint := 0;
+            begin
+                delete from SCHEMA.idempotency where created_at < now() - interval '24 hours';
+                get diagnostics total = row_count;
+                delete from SCHEMA.import_chunk c
+                where c.import_id < platform.uuid_lower_bound(now() - interval '24 hours')
+                and not exists (
+                    select 1 from SCHEMA.import i join SCHEMA.job_status s on s.tenant_id = i.tenant_id and s.id = i.job_id
+                    where i.tenant_id = c.tenant_id and i.id = c.import_id and s.state in ('waiting', 'running', 'failed'));
+                get diagnostics gone = row_count;
+                return total + gone;
+            end $body$;
+            alter function SCHEMA.forget_expired() owner to guanxi_across;
+            revoke all on function SCHEMA.forget_expired() from public;
+            grant execute on function SCHEMA.forget_expired() to guanxi_SCHEMA;
             """.replacingOccurrences(of: "SCHEMA", with: schema))
     }
 

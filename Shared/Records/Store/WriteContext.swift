@@ -71,6 +71,22 @@ package struct WriteContext: Sendable {
         return scope
     }
 
+    /// Throws 403 when `record` lies outside `scope`: nobody creates a record out of their own reach, or moves one there.
+    func require(_ record: Record, within scope: Scope, _ type: RecordType) throws(Problem) {
+        let owner = record.uuid("owner_id")
+        switch scope {
+        case .all: return
+        case .own where user != nil && owner == user: return
+        case .team where user != nil && owner == user: return
+        case .team where team != nil && record.uuid("team_id") == team: return
+        case .own:
+            throw Problem(403, "forbidden", "Your roles reach your own \(type.plural) alone: owner_id is you.")
+        case .team:
+            throw Problem(
+                403, "forbidden", "Your roles reach your team's \(type.plural): owner_id is you, or team_id yours.")
+        }
+    }
+
     /// The condition that limits rows aliased `r` to `scope`, with a leading `and`; empty for all.
     func condition(_ scope: Scope, _ builder: inout SQLBuilder) -> String {
         switch scope {

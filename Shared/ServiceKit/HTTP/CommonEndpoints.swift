@@ -10,7 +10,13 @@ import Tenancy
 struct CommonEndpoints: Sendable {
     let store: RecordStore
     let signIn: SignIn
+    private let limiter = RateLimiter()
     private var schema: String { store.outbox.schema }
+
+    init(store: RecordStore, signIn: SignIn) {
+        self.store = store
+        self.signIn = signIn
+    }
 
     var all: [Endpoint] {
         var endpoints = [job, cancelJob, me, openSession, closeSession]
@@ -29,20 +35,26 @@ struct CommonEndpoints: Sendable {
                 "content": [
                     "multipart/form-data": [
                         "schema": [
-                            "type": "object", "required": ["options", "file"],
+                            "type": "object", "required": ["options", "file"], "additionalProperties": false,
                             "properties": [
-                                "options": ["type": "object"], "file": ["type": "string", "format": "binary"],
+                                "options": importOptions,
+                                "file": [
+                                    "type": "string", "minLength": 1, "pattern": #"^[^\u0000]+$"#,
+                                    "description": "Any UTF-8 text: CSV with a header row, or NDJSON.",
+                                ],
                             ],
-                        ]
+                        ],
+                        "encoding": ["options": ["contentType": "application/json"]],
                     ]
                 ],
             ]
+            let id: JSONValue = ["type": "string", "format": "uuid"]
             $0.response = [
-                "type": "object", "required": ["job_id"],
-                "properties": ["job_id": ["type": "string", "format": "uuid"]],
+                "type": "object", "required": ["job_id", "import_id"], "properties": ["job_id": id, "import_id": id],
             ]
             $0.status = 202
-            $0.refusals = [415, 422]
+            $0.refusals = [413, 415, 422]
+            $0.links = [("job_id", "/v1/jobs/{id}"), ("import_id", "/v1/imports/{id}")]
         }
         return Endpoint(.post, "/v1/imports", "Import a file by a job", documentation: documentation) { request in
             try request.allow([])
@@ -61,12 +73,50 @@ struct CommonEndpoints: Sendable {
             // From here on an error may hide a commit, and a committed import needs its file: nothing is discarded.
             let job = try await upload.finish(options)
             return EndpointResponse(
-                202, json: ["job_id": .string(job.lowercased)],
+                202, json: ["job_id": .string(job.lowercased), "import_id": .string(upload.id.lowercased)],
                 headers: [(.location, "\(request.prefix)/v1/jobs/\(job.lowercased)")])
         }
     }
 
-    /// Reads the form: first the options, then the file, which goes on as it comes.
+    private var importOptions: JSONValue {
+        let types = store.catalogue.types.filter { $0.operations.contains(.import) }.map(\.name)
+        return [
+            "type": "object", "required": ["type"], "additionalProperties": false,
+            "properties": [
+                "type": ["type": "string", "enum": .array(types.map { .string($0) })],
+                "format": choice(ImportOptions.Format.self), "duplicates": choice(ImportOptions.Duplicates.self),
+                "source": [
+                    "type": ["string", "null"], "maxLength": 60, "pattern": #"^[^\u0000-\u001F\u007F-\u009F]*$"#,
+                ],
+                "mapping": [
+                    "type": ["object", "null"], "description": "Column to field: {\"Mail\": \"emails.work\"}.",
+                    "additionalProperties": ["type": "string", "enum": .array(mappable)],
+                ],
+                "dry_run": ["type": ["boolean", "null"]],
+            ],
+        ]
+    }
+
+    private func choice<Choice: CaseIterable & RawRepresentable>(_ type: Choice.Type) -> JSONValue
+    where Choice.RawValue == String {
+        ["type": ["string", "null"], "enum": .array(Choice.allCases.map { .string($0.rawValue) } + [.null])]
+    }
+
+    /// Fields that every type which can be imported has, so that any of them goes with any type.
+    private var mappable: [JSONValue] {
+        let types = store.catalogue.types.filter { $0.operations.contains(.import) }
+        let names = types.map { type in
+            Set(
+                type.fields.filter { field in
+                    if case .list = field.kind { return false }
+                    return !field.isReadOnly
+                }.map(\.name))
+        }
+        guard let first = names.first else { return [] }
+        return names.dropFirst().reduce(first) { $0.intersection($1) }.sorted().map { .string($0) }
+    }
+
+    /// Reads the form: the options, and the file, which goes on as it comes.
     private func receive(
         _ body: RequestBody, _ reader: inout MultipartReader, _ upload: inout ImportUpload
     ) async throws -> ImportOptions {
@@ -83,10 +133,8 @@ struct CommonEndpoints: Sendable {
                         throw Problem.badRequest("unknown_part", "There is no part \(name.prefix(60)).")
                     }
                     if name == "file" {
-                        guard options != nil else {
-                            throw Problem.badRequest(
-                                "options_first", "The part options comes before the part file.")
-                        }
+                        // Options that come after the file say the type too late: some import must be allowed.
+                        if options == nil { try upload.checkAny() }
                         sawFile = true
                     }
                 case .bytes(let bytes):
@@ -314,7 +362,18 @@ struct CommonEndpoints: Sendable {
                 errors.append(FieldError("/\(name)", "unknown_field", "There is no such field."))
             }
             if !errors.isEmpty { throw Problem.invalid(errors) }
-            guard let session = try await signIn.open(tenant: tenant, email: email, password: password) else {
+            if let seconds = limiter.secondsUntilSignIn("\(tenant)/\(email.lowercased())") {
+                throw Problem(
+                    429, "too_many_requests", "Too many attempts for this account.",
+                    headers: [("Retry-After", "\(seconds)")])
+            }
+            let opened: SignIn.Session?
+            do { opened = try await signIn.open(tenant: tenant, email: email, password: password) } catch is SignIn.Busy
+            {
+                throw Problem(
+                    429, "too_many_requests", "Too many people sign in right now.", headers: [("Retry-After", "2")])
+            }
+            guard let session = opened else {
                 throw Problem(
                     401, "wrong_credentials",
                     "Tenant, address or password is wrong, or the account is locked for a while.")

@@ -134,6 +134,8 @@ package struct EndpointDocumentation: Sendable {
     /// Refusals besides those that every endpoint can give.
     package var refusals: [Int] = []
     package var responseType = "application/json"
+    /// Where a member of the answer leads: the id for every endpoint whose path begins so.
+    package var links: [(member: String, path: String)] = []
 
     package init(_ change: (inout EndpointDocumentation) -> Void = { _ in }) { change(&self) }
 }

@@ -20,6 +20,7 @@ final class RateLimiter: Sendable {
     private enum Key: Hashable {
         case tenant(TenantID)
         case credential(String)
+        case account(String)
     }
 
     private let buckets = Mutex<[Key: Bucket]>([:])
@@ -34,10 +35,19 @@ final class RateLimiter: Sendable {
         }
     }
 
+    /// One attempt to sign in to `account`, of one a second and bursts of ten; nil when it may be made.
+    func secondsUntilSignIn(_ account: String) -> Int? {
+        buckets.withLock { buckets in
+            if buckets.count > 50_000 { buckets.removeAll() }
+            return Self.take(&buckets, .account(account), 1, .now, burst: 10).retryAfter
+        }
+    }
+
     private static func take(
-        _ buckets: inout [Key: Bucket], _ key: Key, _ rate: Int, _ now: ContinuousClock.Instant
+        _ buckets: inout [Key: Bucket], _ key: Key, _ rate: Int, _ now: ContinuousClock.Instant,
+        burst: Int? = nil
     ) -> Verdict {
-        let capacity = Double(rate * 2)
+        let capacity = Double(burst ?? rate * 2)
         var bucket = buckets[key] ?? Bucket(tokens: capacity, at: now)
         bucket.tokens = min(capacity, bucket.tokens + (now - bucket.at) / .seconds(1) * Double(rate))
         bucket.at = now

@@ -155,7 +155,7 @@ package struct RecordEndpoints: Sendable {
             documentation: documentation
         ) { request in
             try request.allow(["dry_run"])
-            let body = try await request.json()
+            let body = try await request.json(allowsNUL: true)
             guard let operations = body["operations"]?.array, body.object?.count == 1,
                 (1...Self.maximumOperations).contains(operations.count), operations.allSatisfy({ $0.object != nil })
             else { throw Problem.invalid("/operations", "not_a_list", "A list of 1 to 1,000 operations belongs here.") }
@@ -193,6 +193,9 @@ package struct RecordEndpoints: Sendable {
     private func perform(
         _ operation: JSONValue, _ type: RecordType, _ context: WriteContext, dryRun: Bool
     ) async throws -> WriteResult {
+        if operation.containsNUL {
+            throw Problem.invalid("", "control_character", "The NUL character can't be kept.")
+        }
         for name in (operation.object ?? [:]).keys where !["op", "id", "version", "data"].contains(name) {
             throw Problem.invalid("/\(name)", "unknown_field", "An operation holds op, id, version and data.")
         }
@@ -232,14 +235,14 @@ package struct RecordEndpoints: Sendable {
 
 extension EndpointRequest {
     /// The body as JSON: 415 for another type, 400 for what is not JSON.
-    package func json(also other: String? = nil) async throws -> JSONValue {
+    package func json(also other: String? = nil, allowsNUL: Bool = false) async throws -> JSONValue {
         let type = headers[.contentType]?.split(separator: ";").first.map { Normaliser.trimmed($0.lowercased()) }
         guard type == "application/json" || (other != nil && type == other) else {
             throw Problem(415, "unsupported_media_type", "Send application/json.")
         }
         let bytes = try await bytes()
         do {
-            return try JSONParser.parse(bytes)
+            return try JSONParser.parse(bytes, allowsNUL: allowsNUL)
         } catch {
             throw Problem(400, "invalid_json", "The body is not JSON: \(error).")
         }

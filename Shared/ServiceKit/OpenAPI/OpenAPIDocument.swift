@@ -38,9 +38,18 @@ struct OpenAPIDocument {
             documentation.response.map { schema in
                 ["description": "Done", "content": .object([documentation.responseType: ["schema": schema]])]
             } ?? ["description": "Done"]
+        let links = self.links(endpoint)
+        if !links.isEmpty, case .object(var answer)? = responses["\(documentation.status)"] {
+            answer["links"] = .object(links)
+            responses["\(documentation.status)"] = .object(answer)
+        }
         let dryRun = documentation.parameters.contains { $0["name"]?.text == "dry_run" }
-        if dryRun, documentation.status == 201, let response = documentation.response {
-            responses["200"] = ["description": "Dry run", "content": ["application/json": ["schema": response]]]
+        if dryRun, documentation.status == 201, var response = documentation.response?.object {
+            // What is only predicted has no id.
+            response["required"] = ["version"]
+            responses["200"] = [
+                "description": "Dry run", "content": ["application/json": ["schema": .object(response)]],
+            ]
         }
         var refusals = Set(documentation.refusals).union([400, 429])
         if !endpoint.isPublic { refusals.formUnion([401, 403]) }
@@ -53,8 +62,7 @@ struct OpenAPIDocument {
         }
         var operation: [String: JSONValue] = [
             "summary": .string(endpoint.summary),
-            "operationId": .string(
-                endpoint.method.rawValue.lowercased() + endpoint.path.map { $0.isLetter ? String($0) : "_" }.joined()),
+            "operationId": .string(Self.operationID(endpoint)),
             "tags": [.string(endpoint.path.split(separator: "/").dropFirst().first.map(String.init) ?? service)],
             "responses": .object(responses),
         ]
@@ -73,6 +81,28 @@ struct OpenAPIDocument {
         }
         if endpoint.isPublic { operation["security"] = [] }
         return .object(operation)
+    }
+
+    private static func operationID(_ endpoint: Endpoint) -> String {
+        endpoint.method.rawValue.lowercased() + endpoint.path.map { $0.isLetter ? String($0) : "_" }.joined()
+    }
+
+    /// What can be done next with the id that an answer holds.
+    private func links(_ endpoint: Endpoint) -> [String: JSONValue] {
+        var sources = endpoint.documentation.links
+        if endpoint.documentation.status == 201, endpoint.path.hasPrefix("/v1/"), endpoint.method == .post {
+            sources.append(("id", endpoint.path + "/{id}"))
+        }
+        var links: [String: JSONValue] = [:]
+        for (member, path) in sources {
+            for next in endpoints where next.path.hasPrefix(path) {
+                links[Self.operationID(next)] = [
+                    "operationId": .string(Self.operationID(next)),
+                    "parameters": ["id": .string("$response.body#/\(member)")],
+                ]
+            }
+        }
+        return links
     }
 
     private static let problem: JSONValue = [

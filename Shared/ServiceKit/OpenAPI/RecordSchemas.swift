@@ -31,7 +31,9 @@ struct RecordSchemas: Sendable {
         switch field.kind {
         case .text(let maximum, let multiline):
             guard isInput else { return ["type": "string"] }
-            let allowed = multiline ? #"[^\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F]"# : #"[^\u0000-\u001F\u007F]"#
+            let allowed =
+                multiline
+                ? #"[^\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F]"# : #"[^\u0000-\u001F\u007F-\u009F]"#
             var schema: [String: JSONValue] = [
                 "type": "string", "maxLength": JSONValue(maximum), "pattern": .string("^\(allowed)*$"),
             ]
