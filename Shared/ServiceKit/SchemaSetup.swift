@@ -22,6 +22,18 @@ package struct SchemaSetup: Sendable {
             + services.map { ($0.name, $0.allMigrations) }
     }
 
+    /// Creates roles and extensions over an administrator's `connection`, and gives the roles that sign in the password
+    /// of GUANXI_ROLE_PASSWORD where it is set. Safe to repeat.
+    package func bootstrap(connection: String) async throws {
+        let admin = Database(
+            settings: ConnectionSettings(connection: connection), pipelined: 1, interactive: 1, logger: logger)
+        defer { admin.close() }
+        try await bootstrap(admin: admin)
+        if let password = ProcessInfo.processInfo.environment["GUANXI_ROLE_PASSWORD"], !password.isEmpty {
+            try await setPassword(password, admin: admin)
+        }
+    }
+
     /// Creates roles and extensions, as a superuser. Safe to repeat.
     package func bootstrap(admin: Database) async throws {
         try await admin.withoutTenant { transaction in

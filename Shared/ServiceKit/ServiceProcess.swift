@@ -31,7 +31,7 @@ package struct ServiceProcess: Sendable {
         MetricsSystem.bootstrap(metrics)
         let logger = Logger(label: description.name)
         let settings = ConnectionSettings(
-            connection: try configuration.required("database.url"), applicationName: "guanxi-\(description.name)")
+            connection: configuration.string("database.url"), applicationName: "guanxi-\(description.name)")
         self.description = description
         self.configuration = configuration
         self.logger = logger
@@ -47,6 +47,7 @@ package struct ServiceProcess: Sendable {
 
     /// Answers HTTP until SIGTERM or SIGINT.
     package func serve() async throws {
+        _ = try configuration.required("database.url")
         let authenticator = Authenticator(database: database)
         var endpoints = RecordEndpoints(store: store).all
         endpoints += CommonEndpoints(store: store, signIn: SignIn(database: database)).all
@@ -85,6 +86,7 @@ package struct ServiceProcess: Sendable {
 
     /// Works the queues until SIGTERM or SIGINT.
     package func work(queues: [String]?, concurrency: Int?) async throws {
+        _ = try configuration.required("database.url")
         let names = (queues ?? description.queues).map { $0.contains(".") ? $0 : "\(description.name).\($0)" }
         var settings = QueueWorker.Settings()
         settings.concurrency = try concurrency ?? configuration.int("worker.concurrency", minimum: 1)
@@ -105,10 +107,7 @@ package struct ServiceProcess: Sendable {
         let setup = SchemaSetup(services: [description], logger: logger)
         let admin = configuration.string("database.adminUrl")
         if !admin.isEmpty {
-            let database = Database(
-                settings: ConnectionSettings(connection: admin), pipelined: 1, interactive: 1, logger: logger)
-            try await setup.bootstrap(admin: database)
-            database.close()
+            try await setup.bootstrap(connection: admin)
         }
         let owner = Database(
             settings: ConnectionSettings(

@@ -27,13 +27,7 @@ struct Migrate: AsyncParsableCommand {
         }
         let admin = session.configuration.string("database.adminUrl")
         if !admin.isEmpty {
-            let database = Database(
-                settings: ConnectionSettings(connection: admin), pipelined: 1, interactive: 1, logger: session.logger)
-            try await setup.bootstrap(admin: database)
-            if let password = ProcessInfo.processInfo.environment["GUANXI_ROLE_PASSWORD"], !password.isEmpty {
-                try await setup.setPassword(password, admin: database)
-            }
-            database.close()
+            try await setup.bootstrap(connection: admin)
         }
         let applied = try await setup.migrate(owner: session.owner)
         for id in applied { print("applied \(id)") }
