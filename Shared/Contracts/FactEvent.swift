@@ -45,6 +45,7 @@ public protocol FactEvent: Event {
 }
 
 extension FactEvent {
+    /// One event of all their facts, in pieces of a size that a job takes in at once.
     public static func coalesced(_ events: [Self]) -> [Self] {
         let all = events.flatMap(\.facts)
         return stride(from: 0, to: all.count, by: 250).map { Self(facts: Array(all[$0..<min($0 + 250, all.count)])) }

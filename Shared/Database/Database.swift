@@ -10,6 +10,7 @@ package struct TenantID: Hashable, Sendable, Codable, CustomStringConvertible {
 
     package init(from decoder: any Decoder) throws { rawValue = try decoder.singleValueContainer().decode(Int64.self) }
 
+    /// Writes the number alone.
     package func encode(to encoder: any Encoder) throws {
         var container = encoder.singleValueContainer()
         try container.encode(rawValue)

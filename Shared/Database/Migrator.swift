@@ -26,6 +26,7 @@ package struct Migration: Sendable {
 package struct Migrator: Sendable {
     /// What is known of one migration.
     package struct Status: Sendable {
+        /// Where a migration stands; `edited` means that the database has it with another text, and nothing is applied then.
         package enum State: String, Sendable { case applied, pending, edited }
         package let schema: String
         package let id: String

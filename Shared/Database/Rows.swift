@@ -39,6 +39,7 @@ package final class Rows: @unchecked Sendable {
         (0..<columnCount).map { String(cString: PQfname(result, Int32($0))) }
     }
 
+    /// True when the value is NULL.
     package func isNull(_ row: Int, _ column: Int) -> Bool {
         PQgetisnull(result, Int32(row), Int32(column)) == 1
     }
@@ -53,10 +54,12 @@ package final class Rows: @unchecked Sendable {
         return try body(UnsafeBufferPointer(start: start, count: length))
     }
 
+    /// The value as text; nil for NULL.
     package func text(_ row: Int, _ column: Int) -> String? {
         withBytes(row, column) { $0.map { String(decoding: $0, as: UTF8.self) } }
     }
 
+    /// A whole number; nil for NULL and for text that is none.
     package func int(_ row: Int, _ column: Int) -> Int? {
         withBytes(row, column) { bytes in
             guard let bytes else { return nil }
@@ -74,12 +77,15 @@ package final class Rows: @unchecked Sendable {
         }
     }
 
+    /// A number; nil for NULL and for text that is none.
     package func double(_ row: Int, _ column: Int) -> Double? { text(row, column).flatMap(Double.init) }
 
+    /// A boolean; nil for NULL.
     package func bool(_ row: Int, _ column: Int) -> Bool? {
         withBytes(row, column) { $0.map { $0.first == UInt8(ascii: "t") } }
     }
 
+    /// A `uuid`; nil for NULL.
     package func uuid(_ row: Int, _ column: Int) -> UUID? {
         withBytes(row, column) { $0.flatMap { UUID(printed: $0) } }
     }

@@ -20,11 +20,17 @@ package enum Parameter: Sendable, Equatable {
     case text(String)
     case bytes([UInt8])
 
+    /// A whole number.
     package static func int(_ value: Int) -> Parameter { .text(String(value)) }
+    /// A whole number of 64 bits.
     package static func int(_ value: Int64) -> Parameter { .text(String(value)) }
+    /// A number in its shortest exact text.
     package static func double(_ value: Double) -> Parameter { .text(String(value)) }
+    /// A boolean.
     package static func bool(_ value: Bool) -> Parameter { .text(value ? "t" : "f") }
+    /// A `uuid` in its canonical text.
     package static func uuid(_ value: UUID) -> Parameter { .text(value.lowercased) }
+    /// Text, or NULL for nil.
     package static func optional(_ value: String?) -> Parameter { value.map(Parameter.text) ?? .null }
 
     /// A PostgreSQL array literal of `values`; NULL elements stay NULL. Give the statement a cast such as `$1::uuid[]`.

@@ -30,6 +30,7 @@ public protocol Event: Codable, Sendable {
 }
 
 extension Event {
+    /// The events as they are: a type that can say several in one overrides this.
     public static func coalesced(_ events: [Self]) -> [Self] { events }
 }
 
@@ -105,6 +106,7 @@ package struct PendingJob: Sendable {
 
 /// How jobs and events become bytes.
 package enum JobCoding {
+    /// JSON with RFC 3339 times.
     package static func encode(_ value: some Encodable) throws -> [UInt8] {
         let encoder = JSONEncoder()
         encoder.dateEncodingStrategy = .custom { date, encoder in
@@ -115,6 +117,7 @@ package enum JobCoding {
         return Array(try encoder.encode(value))
     }
 
+    /// Reads what `encode` wrote; throws `DecodingError` for anything else.
     package static func decode<Value: Decodable>(_ type: Value.Type, from payload: [UInt8]) throws -> Value {
         let decoder = JSONDecoder()
         decoder.dateDecodingStrategy = .custom { decoder in

@@ -73,6 +73,7 @@ package final class QueueWorker: Service {
     /// How many jobs run now.
     package var runningCount: Int { state.withLock { $0.running.count } }
 
+    /// Works until graceful shutdown: then fetches nothing more, lets jobs end within the grace, and hands the rest back.
     package func run() async throws {
         try await subscribe()
         let bell = Bell(redis: redis, queue: queue, ring: changed)

@@ -33,6 +33,7 @@ package struct RedisQueue: Sendable {
 
     /// What one exchange gave.
     package struct Fetched: Sendable {
+        /// Whether the queue gives jobs at all.
         package enum Status: String, Sendable {
             case ready = "OK"
             /// Redis does not know the current epoch: it lost its data, or stands at an older state.

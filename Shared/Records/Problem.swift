@@ -41,18 +41,22 @@ package struct Problem: Error, Sendable {
         self.headers = headers
     }
 
+    /// 404: not there, not the tenant's, or out of reach, which look alike.
     package static func notFound(_ what: String = "record") -> Problem {
         Problem(404, "not_found", "There is no such \(what).")
     }
 
+    /// 422 with every wrong field.
     package static func invalid(_ fields: [FieldError]) -> Problem {
         Problem(422, "invalid", "The request was understood, but some values can't be taken.", fields: fields)
     }
 
+    /// 422 with one wrong field.
     package static func invalid(_ pointer: String, _ code: String, _ message: String) -> Problem {
         invalid([FieldError(pointer, code, message)])
     }
 
+    /// 400: the request could not be read.
     package static func badRequest(_ code: String, _ detail: String) -> Problem { Problem(400, code, detail) }
 
     package static let forbidden = Problem(403, "forbidden", "Your roles do not allow this.")

@@ -63,6 +63,7 @@ package final class RedisPulse: Sendable {
     /// Beats at once, besides the interval.
     package func beatNow() { _ = requests.push(()) }
 
+    /// Ends the pulse's thread.
     package func close() { requests.close() }
 
     private static func address(_ topology: RedisTopology, _ password: String?) throws(RedisError) -> RedisAddress {

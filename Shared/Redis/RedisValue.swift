@@ -39,6 +39,7 @@ package enum RedisArgument: Sendable, ExpressibleByStringLiteral, ExpressibleByS
 
     package init(stringLiteral value: String) { self = .text(value) }
     package init(integerLiteral value: Int) { self = .text(String(value)) }
+    /// A whole number in its text.
     package static func int(_ value: Int) -> RedisArgument { .text(String(value)) }
 }
 

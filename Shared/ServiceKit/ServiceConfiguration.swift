@@ -118,6 +118,7 @@ package struct ServiceConfiguration: Sendable {
         return Array(text.utf8.prefix(64))
     }
 
+    /// The level from which on lines are logged; throws for a word that is none.
     package func logLevel() throws -> Logger.Level {
         let text = string("log.level")
         guard let level = Logger.Level(rawValue: text) else {

@@ -46,6 +46,7 @@ package struct Principal: Sendable {
 
 /// A secret that is shown once: `gx_<id>_<secret>` for keys, `gs_<id>_<secret>` for sessions. Only its hash is stored.
 package struct BearerToken: Sendable {
+    /// A key of a program, or a session of a person.
     package enum Kind: String, Sendable { case key, session }
     package let kind: Kind
     package let id: String
@@ -142,6 +143,7 @@ package final class Authenticator: Sendable {
         return Sodium.isEqual(stored, hash) ? principal : nil
     }
 
+    /// Ends the listener; what is remembered goes with the process.
     package func close() { listener.close() }
 
     private func forget(_ event: Listener.Event) {

@@ -14,6 +14,7 @@ package enum Scope: String, Sendable, Comparable, Codable {
     /// All of the tenant's records.
     case all
 
+    /// True when `right` reaches further.
     package static func < (left: Scope, right: Scope) -> Bool { left.rank < right.rank }
     private var rank: Int { self == .own ? 0 : self == .team ? 1 : 2 }
 }

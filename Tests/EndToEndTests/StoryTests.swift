@@ -99,6 +99,43 @@ struct ImportTests {
         #expect(try await counted(platform, tenant.key) == size)
     }
 
+    @Test("a service killed between commit and push, under a running import: every contact once")
+    func deathBeforePush() async throws {
+        let platform = try await TestPlatform(["contacts serve", "contacts work", "analytics serve", "analytics work"])
+        let tenant = try await platform.tenant("pushes")
+        let client = platform.client("contacts", token: tenant.key)
+        let first = try await client.upload(options: ["type": "contact"], file: Self.file(5000))
+        let redis = try platform.redis.client()
+        for round in 0..<3 {
+            // While Redis holds every command back, commits go on and pushes do not; what a dead client had sent is
+            // dropped when the pause ends.
+            _ = try await redis.command(key: "x", ["CLIENT", "PAUSE", "1500", "ALL"])
+            for index in 0..<20 {
+                let created = try await client.post("/v1/contacts", ["given_name": .string("R\(round)-\(index)")])
+                #expect(created.status == 201, "\(created.text)")
+            }
+            let upload = try await client.upload(
+                options: ["type": "contact", "source": .string("round \(round)")], file: Self.file(100))
+            #expect(upload.status == 202, "\(upload.text)")
+            try await platform.process("contacts serve").crash()
+            try await Task.sleep(for: .milliseconds(1500))
+            try await platform.start("contacts serve")
+        }
+        redis.close()
+        let state = try await platform.finished(client, job: first.json["job_id"]!.text!, within: 180)
+        #expect(state["result"]?["created"] == 5000, "\(state)")
+        let expected = 5000 + 3 * (20 + 100)
+        try await eventually(within: 120, "all imports are done") {
+            try await count(platform, tenant.key) >= expected
+        }
+        try await eventually(within: 120, "analytics has counted them all") {
+            try await counted(platform, tenant.key) >= expected
+        }
+        try await Task.sleep(for: .seconds(2))
+        #expect(try await count(platform, tenant.key) == expected)
+        #expect(try await counted(platform, tenant.key) == expected)
+    }
+
     @Test("two workers, then none, then four: only the speed changes")
     func workers() async throws {
         let platform = try await TestPlatform(["contacts serve", "analytics serve", "analytics work"])

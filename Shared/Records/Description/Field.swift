@@ -61,10 +61,15 @@ package struct Field: Sendable {
         self.label = label
     }
 
+    /// The field with a value that must be there.
     package func required() -> Field { with { $0.isRequired = true } }
+    /// The field set by the service alone.
     package func readOnly() -> Field { with { $0.isReadOnly = true } }
+    /// The field given at creation and never changed.
     package func immutable() -> Field { with { $0.isImmutable = true } }
+    /// The field that lists can be ordered by; give its column an index after `tenant_id`.
     package func sortable() -> Field { with { $0.isSortable = true } }
+    /// The field with what stands there when a creation says nothing.
     package func byDefault(_ value: JSONValue) -> Field { with { $0.defaultValue = value } }
 
     private func with(_ change: (inout Field) -> Void) -> Field {

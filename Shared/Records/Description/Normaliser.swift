@@ -107,6 +107,7 @@ package enum Normaliser {
 
     /// True for a code that ISO 3166-1 or ISO 4217 assigns, as Foundation knows them.
     package static func isCountry(_ code: String) -> Bool { countries.contains(code) }
+    /// True for a code that ISO 4217 assigns, as Foundation knows them.
     package static func isCurrency(_ code: String) -> Bool { currencies.contains(code) }
 
     private static let countries = Set(

@@ -12,12 +12,19 @@ package struct Record: Sendable {
     /// By field name.
     package var values: [String: [String?]]
 
+    /// The text of the field's first column; nil for NULL.
     package func text(_ field: String) -> String? { values[field]?.first ?? nil }
+    /// The field as a whole number.
     package func int(_ field: String) -> Int? { text(field).flatMap { Int($0) } }
+    /// The field as a number.
     package func double(_ field: String) -> Double? { text(field).flatMap { Double($0) } }
+    /// The field as an id.
     package func uuid(_ field: String) -> UUID? { text(field).flatMap { UUID(uuidString: $0) } }
+    /// The field as a moment.
     package func time(_ field: String) -> Date? { text(field).flatMap { Timestamp.parse($0) } }
+    /// The field as a boolean; false for NULL.
     package func bool(_ field: String) -> Bool { text(field) == "t" || text(field) == "true" }
+    /// The field as JSON, for lists and tags.
     package func json(_ field: String) -> JSONValue? { text(field).flatMap { try? JSONParser.parse($0.utf8) } }
     /// Amount and currency of a money field.
     package func money(_ field: String) -> (amount: Int, currency: String)? {
@@ -50,6 +57,7 @@ package struct Draft: Sendable {
 
 /// A change that stands in the transaction and is about to commit.
 package struct Change: Sendable {
+    /// What was done with the record.
     package enum Kind: String, Sendable { case create, update, delete, restore }
     package let kind: Kind
     package let before: Record?

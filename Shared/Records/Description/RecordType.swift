@@ -99,6 +99,7 @@ package struct RecordType: Sendable {
         Field("external_id", .text(max: 200), Label("External id", "外部编号")).sortable(),
     ]
 
+    /// The field of that name.
     package func field(_ name: String) -> Field? { fieldsByName[name] }
 
     /// The field whose columns a constraint's name ends in: `…_tenant_id_source_external_id_idx`.
@@ -122,6 +123,8 @@ package struct Catalogue: Sendable {
         byPlural = Dictionary(uniqueKeysWithValues: types.map { ($0.plural, $0) })
     }
 
+    /// The type of that name: `contact`.
     package func type(named name: String) -> RecordType? { byName[name] }
+    /// The type of that path: `contacts`.
     package func type(plural: String) -> RecordType? { byPlural[plural] }
 }

@@ -5,6 +5,7 @@ import Tenancy
 
 /// What a caller wants of an import.
 package struct ImportOptions: Sendable {
+    /// How the file is written: RFC 4180 with a header row, or a JSON object a line.
     package enum Format: String, Sendable, CaseIterable { case csv, ndjson }
     /// What happens to a row whose source and external id are there already.
     package enum Duplicates: String, Sendable, CaseIterable {

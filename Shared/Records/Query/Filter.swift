@@ -10,6 +10,7 @@ package indirect enum Filter: Sendable, Equatable {
     case not(Filter)
     case condition(field: String, op: Operator, value: JSONValue)
 
+    /// What a condition asks of its field.
     package enum Operator: String, Sendable, CaseIterable {
         case eq, ne, lt, lte, gt, gte, `in`, contains, starts, empty, within, matches
     }

@@ -4,11 +4,13 @@ import Tenancy
 
 /// What a list request asks for.
 package struct ListQuery: Sendable {
+    /// One field of the order.
     package struct Sort: Sendable, Equatable {
         package let field: String
         package let descending: Bool
     }
 
+    /// How the records are counted: all of them, or up to ten thousand.
     package enum Count: String, Sendable { case exact, estimate }
 
     package var filter: Filter?

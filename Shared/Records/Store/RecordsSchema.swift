@@ -3,6 +3,7 @@ import Foundation
 
 /// The tables that stand behind every record type of a service, in its schema.
 package enum RecordsSchema {
+    /// The migration that makes them in `schema`.
     package static func migration(schema: String) -> Migration {
         Migration(
             "M0001CreateRecordTables",

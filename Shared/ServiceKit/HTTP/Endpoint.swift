@@ -89,6 +89,7 @@ package struct EndpointResponse: Sendable {
 
 /// One thing that a service answers: where, what it is, and how.
 package struct Endpoint: Sendable {
+    /// The methods that endpoints have; HEAD is answered by GET without its body.
     package enum Method: String, Sendable {
         case get = "GET"
         case post = "POST"

@@ -32,6 +32,7 @@ package final class PrometheusMetrics: MetricsFactory {
         }
     }
 
+    /// A counter, printed as `<label>_total`; the same cell for the same label and dimensions.
     package func makeCounter(label: String, dimensions: [(String, String)]) -> any CounterHandler {
         cell(label, dimensions) {
             let cell = CounterCell()
@@ -41,6 +42,7 @@ package final class PrometheusMetrics: MetricsFactory {
         }
     }
 
+    /// A gauge; the same cell for the same label and dimensions.
     package func makeMeter(label: String, dimensions: [(String, String)]) -> any MeterHandler {
         cell(label, dimensions) {
             let cell = GaugeCell()
@@ -50,6 +52,7 @@ package final class PrometheusMetrics: MetricsFactory {
         }
     }
 
+    /// A gauge of the last value; the same cell for the same label and dimensions.
     package func makeRecorder(
         label: String, dimensions: [(String, String)], aggregate: Bool
     ) -> any RecorderHandler {
@@ -61,6 +64,7 @@ package final class PrometheusMetrics: MetricsFactory {
         }
     }
 
+    /// A histogram, printed as `<label>_seconds`; the same cell for the same label and dimensions.
     package func makeTimer(label: String, dimensions: [(String, String)]) -> any TimerHandler {
         cell(label, dimensions) {
             let cell = HistogramCell()
@@ -71,9 +75,13 @@ package final class PrometheusMetrics: MetricsFactory {
     }
 
     // Cells are shared by name: none goes while the process lives.
+    /// Does nothing: the cell may be shared.
     package func destroyCounter(_ handler: any CounterHandler) {}
+    /// Does nothing: the cell may be shared.
     package func destroyRecorder(_ handler: any RecorderHandler) {}
+    /// Does nothing: the cell may be shared.
     package func destroyTimer(_ handler: any TimerHandler) {}
+    /// Does nothing: the cell may be shared.
     package func destroyMeter(_ handler: any MeterHandler) {}
 
     /// All metrics as text.
