@@ -79,6 +79,24 @@ struct RecordSurfaceTests {
         #expect(try await client.patch(contact, ["organization_id": id]).status == 200)
     }
 
+    @Test("an upload that is repeated with its key starts no second import")
+    func repeatedUpload() async throws {
+        let platform = try await TestPlatform(["contacts serve"])
+        let tenant = try await platform.tenant("uploads")
+        let client = platform.client("contacts", token: tenant.key)
+        let file = Array("given_name\nAda\n".utf8)
+        func upload(_ options: JSONValue, _ file: [UInt8]) async throws -> Answer {
+            try await client.upload(options: options, file: file, key: "upload-12345678")
+        }
+        let first = try await upload(["type": "contact"], file)
+        #expect(first.status == 202, "\(first.text)")
+        let again = try await upload(["type": "contact"], file)
+        #expect(again.text == first.text && again.header("idempotency-replayed") == "true")
+        #expect(try await upload(["type": "contact"], file + file).status == 422)
+        #expect(try await upload(["type": "organization"], file).status == 422)
+        #expect(try await client.upload(options: ["type": "contact"], file: file).json != first.json)
+    }
+
     @Test("the same key and body gives the first answer again, another body is refused, and nothing is done twice")
     func idempotency() async throws {
         let platform = try await TestPlatform(["contacts serve", "opportunities serve"])

@@ -1,3 +1,4 @@
+import Database
 import Foundation
 import Testing
 
@@ -75,5 +76,20 @@ struct FilterTests {
         // From the first of January at midnight, in winter, to the first of April at midnight, in summer.
         #expect(start == Date(timeIntervalSince1970: 1_767_222_000))
         #expect(end == Date(timeIntervalSince1970: 1_774_994_400))
+    }
+
+    @Test("a span of days is one of the tenant's days")
+    func localDays() {
+        func day(_ moment: String, _ zone: String) -> String {
+            RelativeDates.firstDay(beginningFrom: Timestamp.parse(moment)!, timeZone: zone)
+        }
+        // In Shanghai it is already the 23rd; its next day begins at 16:00 in UTC.
+        #expect(day("2026-11-22T16:00:00Z", "Asia/Shanghai") == "2026-11-23")
+        #expect(day("2026-11-22T16:00:01Z", "Asia/Shanghai") == "2026-11-24")
+        #expect(day("2026-11-22T16:00:00Z", "UTC") == "2026-11-23")
+        // The day on which the clocks go back has 25 hours, the one on which they go forward 23.
+        #expect(day("2026-10-25T00:30:00Z", "Europe/Berlin") == "2026-10-26")
+        #expect(day("2026-03-28T23:30:00Z", "Europe/Berlin") == "2026-03-30")
+        #expect(day("2026-12-31T23:00:00Z", "Europe/Berlin") == "2027-01-01")
     }
 }

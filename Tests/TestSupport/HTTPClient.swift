@@ -66,7 +66,9 @@ package struct HTTPClient: Sendable {
     }
 
     /// Uploads a file as an import.
-    package func upload(_ path: String = "/v1/imports", options: JSONValue, file: [UInt8]) async throws -> Answer {
+    package func upload(_ path: String = "/v1/imports", options: JSONValue, file: [UInt8], key: String? = nil)
+        async throws -> Answer
+    {
         let boundary = "guanxi-\(UUID().uuidString)"
         var body = Array(
             "--\(boundary)\r\nContent-Disposition: form-data; name=\"options\"\r\nContent-Type: application/json\r\n\r\n"
@@ -76,8 +78,9 @@ package struct HTTPClient: Sendable {
             "\r\n--\(boundary)\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f.csv\"\r\n\r\n".utf8)
         body += file
         body += Array("\r\n--\(boundary)--\r\n".utf8)
-        return try await send(
-            "POST", path, body: body, headers: ["Content-Type": "multipart/form-data; boundary=\(boundary)"])
+        var headers = ["Content-Type": "multipart/form-data; boundary=\(boundary)"]
+        headers["Idempotency-Key"] = key
+        return try await send("POST", path, body: body, headers: headers)
     }
 
     /// Sends until an answer comes that is no outage: for tests that kill servers. Safe for writes with a key.

@@ -98,6 +98,8 @@ package struct ImportUpload: Sendable {
     /// The import's id, also while it is only a file.
     package let id = UUID.v7()
     private var buffer: [UInt8] = []
+    /// Of the stored pieces so far, each hashed with what came before it.
+    private var digest: [UInt8] = []
     private var chunks = 0
     private var bytes = 0
 
@@ -136,8 +138,9 @@ package struct ImportUpload: Sendable {
                 [context.tenant.parameter, .uuid(id)]))
     }
 
-    /// Ends the file and starts the import: its row and its job are written together. Gives the job's id.
-    package mutating func finish(_ options: ImportOptions) async throws -> UUID {
+    /// Ends the file and starts the import: its row and its job are written together. The answer holds their ids; a
+    /// request that came before, with the same key, options and file, gets the earlier one's.
+    package mutating func finish(_ options: ImportOptions) async throws -> WriteResult {
         try Self.checkText(buffer.prefix(4096))
         if !buffer.isEmpty { try await write(buffer) }
         guard bytes > 0 else { throw Problem.invalid("/file", "empty_file", "The file is empty.") }
@@ -149,7 +152,15 @@ package struct ImportUpload: Sendable {
         job.options.isTracked = true
         job.options.timeout = 0
         job.options.cost = 1000
-        let statements = [
+        var context = context
+        if let given = context.idempotency {
+            context.idempotency = WriteContext.Idempotency(
+                key: given.key, digest: Sodium.hash(given.digest + options.json.encodedBytes + digest))
+        }
+        let answer: JSONValue = ["import_id": .string(id.lowercased), "job_id": .string(job.id.lowercased)]
+        let result = WriteResult(status: 202, id: job.id, version: nil, body: answer.encodedBytes)
+        var statements = context.idempotency.map { [store.remember(result, $0, context)] } ?? []
+        statements += [
             Statement(
                 """
                 insert into \(schema).import (tenant_id, id, job_id, record_type, format, options, bytes, chunks, actor,
@@ -166,10 +177,15 @@ package struct ImportUpload: Sendable {
                 insert into \(schema).job_status (tenant_id, id, name, total, note) values ($1, $2, $3, $4, 'bytes')
                 """, [context.tenant.parameter, .uuid(job.id), .text(job.name), .int(bytes)]),
         ]
-        _ = try await store.database.batch(
-            tenant: context.tenant, statements + store.outbox.statements(for: [job], tenant: context.tenant))
-        store.outbox.push([job], tenant: context.tenant)
-        return job.id
+        statements += store.outbox.statements(for: [job], tenant: context.tenant)
+        let (write, started) = (context, statements)
+        let given = try await store.mapping(options.type, write) {
+            _ = try await store.database.batch(tenant: write.tenant, started)
+            store.outbox.push([job], tenant: write.tenant)
+            return result
+        }
+        if given.isReplay { await discard() }
+        return given
     }
 
     private mutating func write(_ piece: [UInt8]) async throws {
@@ -178,6 +194,7 @@ package struct ImportUpload: Sendable {
             Statement(
                 "insert into \(store.outbox.schema).import_chunk (tenant_id, import_id, number, bytes) values ($1, $2, $3, $4)",
                 [context.tenant.parameter, .uuid(id), .int(chunks), .bytes(piece)]))
+        digest = Sodium.hash(digest + piece)
         chunks += 1
         bytes += piece.count
     }

@@ -233,7 +233,13 @@ package struct FilterCompiler {
             guard FieldReader.times.contains(lower), FieldReader.times.contains(upper) else {
                 throw bad(path, "The span reaches beyond the years that can be asked for.")
             }
-            guard type == "timestamptz" || type == "date" else { throw bad(path, "within applies to dates and times.") }
+            if type == "date" {
+                // A day counts when it begins, where the tenant lives, within the span.
+                let days = [lower, upper].map { RelativeDates.firstDay(beginningFrom: $0, timeZone: defaults.timeZone) }
+                let bounds = days.map { builder.bind(.text($0), "date") }
+                return "(\(column) >= \(bounds[0]) and \(column) < \(bounds[1]))"
+            }
+            guard type == "timestamptz" else { throw bad(path, "within applies to dates and times.") }
             let from = builder.bind(.time(lower), "timestamptz")
             let to = builder.bind(.time(upper), "timestamptz")
             return "(\(column) >= \(from) and \(column) < \(to))"
@@ -372,6 +378,16 @@ enum RelativeDates {
             return (now, end)
         }
         throw bad()
+    }
+
+    /// The first local day that begins at `moment` or later, as `YYYY-MM-DD`.
+    static func firstDay(beginningFrom moment: Date, timeZone: String) -> String {
+        var calendar = Calendar(identifier: .iso8601)
+        calendar.timeZone = TimeZone(identifier: timeZone) ?? .gmt
+        var day = calendar.startOfDay(for: moment)
+        if day < moment { day = calendar.startOfDay(for: day.addingTimeInterval(36 * 3600)) }
+        let parts = calendar.dateComponents([.year, .month, .day], from: day)
+        return String(format: "%04d-%02d-%02d", parts.year!, parts.month!, parts.day!)
     }
 
     private static let units: [String: (Calendar.Component, Int)] = [

@@ -371,7 +371,8 @@ extension RecordStore {
 
     private struct DryRun: Error { let result: WriteResult }
 
-    private func remember(
+    /// The statement that keeps an answer for whoever repeats its request.
+    func remember(
         _ result: WriteResult, _ idempotency: WriteContext.Idempotency, _ context: WriteContext
     ) -> Statement {
         Statement(

@@ -52,6 +52,7 @@ struct CommonEndpoints: Sendable {
             $0.response = [
                 "type": "object", "required": ["job_id", "import_id"], "properties": ["job_id": id, "import_id": id],
             ]
+            $0.parameters = [RecordSchemas(catalogue: store.catalogue).idempotencyKey]
             $0.status = 202
             $0.refusals = [413, 415, 422]
             $0.links = [("job_id", "/v1/jobs/{id}"), ("import_id", "/v1/imports/{id}")]
@@ -71,10 +72,13 @@ struct CommonEndpoints: Sendable {
                 throw error
             }
             // From here on an error may hide a commit, and a committed import needs its file: nothing is discarded.
-            let job = try await upload.finish(options)
-            return EndpointResponse(
-                202, json: ["job_id": .string(job.lowercased), "import_id": .string(upload.id.lowercased)],
-                headers: [(.location, "\(request.prefix)/v1/jobs/\(job.lowercased)")])
+            let result = try await upload.finish(options)
+            var answer = EndpointResponse(202, result.body)
+            if let job = result.id {
+                answer.headers.append((.location, "\(request.prefix)/v1/jobs/\(job.lowercased)"))
+            }
+            if result.isReplay { answer.headers.append((.idempotencyReplayed, "true")) }
+            return answer
         }
     }
 

@@ -129,18 +129,22 @@ struct ServiceResponder: HTTPResponder {
     private func idempotent(
         _ endpoint: Endpoint, _ request: EndpointRequest, key: String, path: String
     ) async throws -> EndpointResponse {
-        // An upload is not held in memory for its digest; its job is started once per request.
-        if endpoint.documentation.rawBody != nil { return try await endpoint.handle(request) }
-        let bytes = try await request.bytes()
         let query = request.query.map { "\($0.name)=\($0.value)" }.joined(separator: "&")
+        let head = Array("\(endpoint.method.rawValue) \(path)?\(query)\n".utf8)
+        var body = request.body
+        var digest = Sodium.hash(head)
+        // An upload is not held in memory: its endpoint adds what passes through.
+        if endpoint.documentation.rawBody == nil {
+            let bytes = try await request.bytes()
+            digest = Sodium.hash(head + bytes)
+            body = RequestBody(buffer: ByteBuffer(bytes: bytes))
+        }
         var context = request.context
-        context.idempotency = WriteContext.Idempotency(
-            key: key, digest: Sodium.hash(Array("\(endpoint.method.rawValue) \(path)?\(query)\n".utf8) + bytes))
+        context.idempotency = WriteContext.Idempotency(key: key, digest: digest)
         return try await endpoint.handle(
             EndpointRequest(
                 principal: request.principal, context: context, path: request.path, query: request.query,
-                headers: request.headers, body: RequestBody(buffer: ByteBuffer(bytes: bytes)), prefix: request.prefix,
-                maximumBody: maximumBody))
+                headers: request.headers, body: body, prefix: request.prefix, maximumBody: maximumBody))
     }
 
     // MARK: Reading the request
