@@ -99,6 +99,12 @@ package struct RecordType: Sendable {
         Field("external_id", .text(max: 200), Label("External id", "外部编号")).sortable(),
     ]
 
+    /// `an organization`, `a ticket comment`: one of them, in a sentence.
+    package var oneOf: String {
+        let words = name.split(separator: "_").joined(separator: " ")
+        return (words.first.map { "aeiou".contains($0) } == true ? "an " : "a ") + words
+    }
+
     /// The field of that name.
     package func field(_ name: String) -> Field? { fieldsByName[name] }
 

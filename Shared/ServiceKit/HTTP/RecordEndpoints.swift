@@ -49,7 +49,7 @@ package struct RecordEndpoints: Sendable {
             $0.status = 201
             $0.refusals = [409, 422]
         }
-        return Endpoint(.post, "/v1/\(type.plural)", "Create a \(type.name)", documentation: documentation) { request in
+        return Endpoint(.post, "/v1/\(type.plural)", "Create \(type.oneOf)", documentation: documentation) { request in
             try request.allow(["dry_run"])
             let body = try await request.json()
             let dryRun = try request.flag("dry_run")
@@ -64,7 +64,7 @@ package struct RecordEndpoints: Sendable {
             $0.response = schemas.record(type)
             $0.refusals = [404]
         }
-        return Endpoint(.get, "/v1/\(type.plural)/{id}", "Get a \(type.name)", documentation: documentation) {
+        return Endpoint(.get, "/v1/\(type.plural)/{id}", "Get \(type.oneOf)", documentation: documentation) {
             request in
             try request.allow(["fields"])
             let fields = try request.parameter("fields").map { try ListQuery.fields($0, type: type) }
@@ -80,7 +80,7 @@ package struct RecordEndpoints: Sendable {
             $0.response = schemas.record(type)
             $0.refusals = [404, 409, 412, 422, 428]
         }
-        return Endpoint(.patch, "/v1/\(type.plural)/{id}", "Change a \(type.name)", documentation: documentation) {
+        return Endpoint(.patch, "/v1/\(type.plural)/{id}", "Change \(type.oneOf)", documentation: documentation) {
             request in
             try request.allow(["dry_run", "merge"])
             let id = try request.id()
@@ -100,7 +100,7 @@ package struct RecordEndpoints: Sendable {
             $0.status = 204
             $0.refusals = [404, 409, 412, 428]
         }
-        return Endpoint(.delete, "/v1/\(type.plural)/{id}", "Delete a \(type.name)", documentation: documentation) {
+        return Endpoint(.delete, "/v1/\(type.plural)/{id}", "Delete \(type.oneOf)", documentation: documentation) {
             request in
             try request.allow(["dry_run"])
             let id = try request.id()
@@ -118,7 +118,8 @@ package struct RecordEndpoints: Sendable {
             $0.refusals = [404, 409]
         }
         return Endpoint(
-            .post, "/v1/\(type.plural)/{id}/restore", "Restore a deleted \(type.name)", documentation: documentation
+            .post, "/v1/\(type.plural)/{id}/restore", "Restore \(type.oneOf) that was deleted",
+            documentation: documentation
         ) { request in
             try request.allow([])
             let result = try await store.restore(type, try request.id(), request.context)
@@ -132,7 +133,7 @@ package struct RecordEndpoints: Sendable {
             $0.refusals = [404]
         }
         return Endpoint(
-            .get, "/v1/\(type.plural)/{id}/history", "Every change of a \(type.name)", documentation: documentation
+            .get, "/v1/\(type.plural)/{id}/history", "Every change of \(type.oneOf)", documentation: documentation
         ) { request in
             try request.allow([])
             return EndpointResponse(200, try await store.history(type, try request.id(), request.context))

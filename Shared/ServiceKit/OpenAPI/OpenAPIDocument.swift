@@ -144,7 +144,9 @@ struct DocumentationPage {
             <meta name="viewport" content="width=device-width">
             <style>body{font:16px/1.5 system-ui;margin:2rem auto;max-width:60rem;padding:0 1rem;color:#1b2a34}
             table{border-collapse:collapse;width:100%}td{padding:.3rem .6rem;border-bottom:1px solid #dde5e9}
-            .m{font-weight:600;color:#0b6b61}h1{font-weight:600}</style>
+            .m{font-weight:600;color:#0b6b61}h1{font-weight:600}code{overflow-wrap:anywhere}
+            @media(max-width:40rem){tr{display:block;padding:.4rem 0;border-bottom:1px solid #dde5e9}
+            td{display:inline-block;border:0;padding:.1rem .6rem .1rem 0}td:last-child{display:block}}</style>
             <h1>Guanxi · \(document.service)</h1>
             <p>Every address below takes <code>Authorization: Bearer</code> with an API key or a session. Refusals are
             <code>application/problem+json</code>. The whole description: <a href="openapi.json">openapi.json</a>.</p>
