@@ -50,21 +50,25 @@ package final class Transaction: Sendable {
         do {
             let result = try await body()
             _ = try await batch([])
-            if undoing { try await rollbackToSavepoint(hookCount) }
-            _ = try await query(Statement("release savepoint inner_work"))
+            if undoing {
+                try await undoSavepoint(hookCount)
+            } else {
+                _ = try await query(Statement("release savepoint inner_work"))
+            }
             return result
         } catch {
-            try await rollbackToSavepoint(hookCount)
+            try await undoSavepoint(hookCount)
             throw error
         }
     }
 
-    private func rollbackToSavepoint(_ hookCount: Int) async throws(DatabaseError) {
+    private func undoSavepoint(_ hookCount: Int) async throws(DatabaseError) {
         state.withLock { state in
             state.deferred = []
             state.hooks.removeLast(state.hooks.count - hookCount)
         }
-        _ = try await query(Statement("rollback to savepoint inner_work"))
+        // Released as well: an outer savepoint has the same name, and is the one that counts from here on.
+        _ = try await batch([Statement("rollback to savepoint inner_work"), Statement("release savepoint inner_work")])
     }
 
     /// Streams `chunks` of COPY text in; `sql` is a `COPY … FROM STDIN`. Returns the number of rows.

@@ -96,6 +96,57 @@ start_postgres() {
     head -n 1 "$folder/data/postmaster.pid"
 }
 
+# start_platform FOLDER POSTGRES-PORT REDIS-PORT TENANT: a migrated database and Redis of their own in FOLDER, with a
+# tenant, for a program that measures or tests. Wants $binaries; sets server, password, and for the services' processes
+# GUANXI_… and GUANXI_KEY, an owner's key. Started services are noted in service_pids.
+start_platform() {
+    platform=$1
+    local postgres_port=$2 redis_port=$3
+    service_pids=()
+    password=$(random_word)
+    (umask 077 && echo "$password" >"$platform/password")
+    start_postgres "$platform/postgres" "$postgres_port" "$platform/password" >/dev/null
+    start_redis "$platform/redis" "$redis_port" >/dev/null
+    server="host=127.0.0.1 port=$postgres_port"
+    export PGPASSWORD=$password
+    psql -qAt "$server user=postgres dbname=postgres" -c 'create database guanxi'
+    export GUANXI_DATABASE_ADMIN_URL="$server dbname=guanxi user=postgres password=$password"
+    export GUANXI_DATABASE_OWNER_URL="$server dbname=guanxi user=guanxi_owner password=$password"
+    export GUANXI_ROLE_PASSWORD=$password GUANXI_REDIS_URL=redis://127.0.0.1:$redis_port GUANXI_SECRET=$password$password
+    : "${binaries:?the folder of the programs}"
+    "$binaries/guanxi" migrate >/dev/null
+    "$binaries/guanxi" tenants create "$4" --requests-per-second 10000000 --country DE --currency EUR >/dev/null
+    GUANXI_KEY=$("$binaries/guanxi" keys create "$4" --roles owner)
+    export GUANXI_KEY
+}
+
+# start_service SERVICE ROLE HTTP-PORT INTERNAL-PORT: returns when it is ready; its id is the last of service_pids.
+start_service() {
+    GUANXI_DATABASE_URL="$server dbname=guanxi user=guanxi_$1 password=$password" GUANXI_HTTP_PORT=$3 \
+        GUANXI_INTERNAL_PORT=$4 "$binaries/$1" "$2" >"$platform/$1-$2.out" 2>"$platform/$1-$2.log" </dev/null &
+    service_pids+=($!)
+    until grep -q ^ready "$platform/$1-$2.out"; do
+        kill -0 "${service_pids[-1]}" || { tail -n 20 "$platform/$1-$2.log" >&2; return 1; }
+        sleep 0.1
+    done
+}
+
+# stop_services: those of service_pids, in their own time.
+stop_services() {
+    local pid
+    for pid in "${service_pids[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
+    for pid in "${service_pids[@]}"; do wait "$pid" 2>/dev/null || true; done
+    service_pids=()
+}
+
+# stop_platform: what start_platform and start_service started; their folder goes.
+stop_platform() {
+    stop_services
+    [ -e "$platform/redis/pid" ] && kill -TERM "$(cat "$platform/redis/pid")" 2>/dev/null
+    stop_postgres "$platform/postgres"
+    rm -rf "$platform"
+}
+
 # stop_postgres FOLDER
 stop_postgres() {
     local folder bin

@@ -7,6 +7,9 @@ package struct TenantDefaults: Sendable {
     package let currency: String
     package let timeZone: String
 
+    /// Of no tenant: for values whose reading must not depend on who reads.
+    package static let neutral = TenantDefaults(country: "US", currency: "USD", timeZone: "UTC")
+
     package init(country: String, currency: String, timeZone: String) {
         self.country = country
         self.currency = currency

@@ -77,7 +77,7 @@ package struct RecordType: Sendable {
     /// A default is part of the product, never of a tenant: any tenant's reader gives the same columns.
     private static func blank(_ field: Field) -> [String?] {
         guard let value = field.defaultValue else { return field.columns.map { _ in nil } }
-        let reader = FieldReader(defaults: TenantDefaults(country: "US", currency: "USD", timeZone: "UTC"))
+        let reader = FieldReader(defaults: .neutral)
         guard let columns = try? reader.read(value, as: field, at: "") else {
             preconditionFailure("the default of \(field.name) is not a value of it")
         }
@@ -120,11 +120,14 @@ package struct RecordType: Sendable {
 /// All record types of a service, by name and by path.
 package struct Catalogue: Sendable {
     package let types: [RecordType]
+    /// Those of which a file can be imported.
+    package let importable: [RecordType]
     private let byName: [String: RecordType]
     private let byPlural: [String: RecordType]
 
     package init(_ types: [RecordType]) {
         self.types = types
+        importable = types.filter { $0.operations.contains(.import) }
         byName = Dictionary(uniqueKeysWithValues: types.map { ($0.name, $0) })
         byPlural = Dictionary(uniqueKeysWithValues: types.map { ($0.plural, $0) })
     }

@@ -33,7 +33,7 @@ package struct ImportOptions: Sendable {
         }
         let type = members["type"]?.text.flatMap { catalogue.type(named: $0) ?? catalogue.type(plural: $0) }
         if type?.operations.contains(.import) != true {
-            let names = catalogue.types.filter { $0.operations.contains(.import) }.map(\.name)
+            let names = catalogue.importable.map(\.name)
             errors.append(FieldError("/options/type", "not_a_choice", "One of: \(names.joined(separator: ", "))."))
         }
         func choice<Choice: RawRepresentable & CaseIterable>(_ name: String, _ fallback: Choice) -> Choice
@@ -53,7 +53,7 @@ package struct ImportOptions: Sendable {
         var source: String?
         do throws(FieldError) {
             // Read as the records' own field is, which it becomes.
-            let reader = FieldReader(defaults: TenantDefaults(country: "US", currency: "USD", timeZone: "UTC"))
+            let reader = FieldReader(defaults: .neutral)
             source = try reader.read(members["source"] ?? .null, as: RecordType.origin[0], at: "/options/source")[0]
         } catch {
             errors.append(error)
@@ -95,8 +95,7 @@ package struct ImportUpload: Sendable {
 
     private let store: RecordStore
     private let context: WriteContext
-    /// The import's id, also while it is only a file.
-    package let id = UUID.v7()
+    private let id = UUID.v7()
     private var buffer: [UInt8] = []
     /// Of the stored pieces so far, each hashed with what came before it.
     private var digest: [UInt8] = []
@@ -123,8 +122,7 @@ package struct ImportUpload: Sendable {
 
     /// Throws 403 unless the bearer may import records of some type.
     package func checkAny() throws {
-        let types = store.catalogue.types.filter { $0.operations.contains(.import) }
-        guard types.contains(where: { (try? context.scope(of: .import, on: $0)) != nil }) else {
+        guard store.catalogue.importable.contains(where: { (try? context.scope(of: .import, on: $0)) != nil }) else {
             throw Problem(403, "forbidden", "Your roles do not allow you to import.")
         }
     }

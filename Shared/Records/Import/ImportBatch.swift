@@ -154,22 +154,19 @@ struct ImportBatch: Sendable {
     func write(
         _ prepared: Prepared, oneByOne: Bool, in transaction: TenantTransaction
     ) async throws -> Tally {
-        let isEach = oneByOne || prepared.together == nil
-        if isEach || !plan.options.dryRun {
-            var tally = Tally(rows: rows.count, errors: prepared.errors)
-            try await write(prepared, isEach, &tally, in: transaction)
-            return tally
+        // For practice all of it is undone at once: until then a row meets what earlier ones wrote, as it will in earnest.
+        if plan.options.dryRun {
+            return try await transaction.savepoint(undoing: true) {
+                try await write(prepared, oneByOne || prepared.together == nil, in: transaction)
+            }
         }
-        return try await transaction.savepoint(undoing: true) {
-            var tally = Tally(rows: rows.count, errors: prepared.errors)
-            try await write(prepared, isEach, &tally, in: transaction)
-            return tally
-        }
+        return try await write(prepared, oneByOne || prepared.together == nil, in: transaction)
     }
 
     private func write(
-        _ prepared: Prepared, _ isEach: Bool, _ tally: inout Tally, in transaction: TenantTransaction
-    ) async throws {
+        _ prepared: Prepared, _ isEach: Bool, in transaction: TenantTransaction
+    ) async throws -> Tally {
+        var tally = Tally(rows: rows.count, errors: prepared.errors)
         let ids =
             isEach
             ? try await writeEach(prepared, &tally, in: transaction)
@@ -178,6 +175,7 @@ struct ImportBatch: Sendable {
         for item in prepared.repeated {
             try await meet(Self.key(item.draft.record).flatMap { ids[$0] }, item, &tally, in: transaction)
         }
+        return tally
     }
 
     /// Gives the ids of the records by source and external id, here and below.
@@ -299,7 +297,7 @@ struct ImportBatch: Sendable {
         _ body: @Sendable () async throws -> Void
     ) async throws -> Bool {
         do {
-            try await transaction.savepoint(undoing: plan.options.dryRun, body)
+            try await transaction.savepoint(undoing: false, body)
             return true
         } catch {
             let problem = (error as? Problem) ?? (error as? DatabaseError).flatMap { RecordStore.problem($0, type) }

@@ -28,7 +28,6 @@ final class RateLimiter: Sendable {
     func take(_ principal: Principal) -> Verdict {
         let now = ContinuousClock.now
         return buckets.withLock { buckets in
-            if buckets.count > 50_000 { buckets.removeAll() }
             let tenant = Self.take(&buckets, .tenant(principal.tenant), principal.tenantRate, now)
             guard tenant.retryAfter == nil, let rate = principal.credentialRate else { return tenant }
             return Self.take(&buckets, .credential(principal.actor), rate, now)
@@ -38,8 +37,7 @@ final class RateLimiter: Sendable {
     /// One attempt to sign in to `account`, of one a second and bursts of ten; nil when it may be made.
     func secondsUntilSignIn(_ account: String) -> Int? {
         buckets.withLock { buckets in
-            if buckets.count > 50_000 { buckets.removeAll() }
-            return Self.take(&buckets, .account(account), 1, .now, burst: 10).retryAfter
+            Self.take(&buckets, .account(account), 1, .now, burst: 10).retryAfter
         }
     }
 
@@ -47,6 +45,8 @@ final class RateLimiter: Sendable {
         _ buckets: inout [Key: Bucket], _ key: Key, _ rate: Int, _ now: ContinuousClock.Instant,
         burst: Int? = nil
     ) -> Verdict {
+        // Who asks under ever new names must not fill the memory: all begin anew, with full buckets.
+        if buckets.count > 50_000 { buckets.removeAll() }
         let capacity = Double(burst ?? rate * 2)
         var bucket = buckets[key] ?? Bucket(tokens: capacity, at: now)
         bucket.tokens = min(capacity, bucket.tokens + (now - bucket.at) / .seconds(1) * Double(rate))

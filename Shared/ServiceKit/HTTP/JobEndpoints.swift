@@ -1,0 +1,103 @@
+import Database
+import Foundation
+import Jobs
+import Records
+
+/// Work under way: how far a job is, and its cancellation.
+extension CommonEndpoints {
+    private static let jobSchema: JSONValue = [
+        "type": "object", "required": ["id", "name", "state", "progress"],
+        "properties": [
+            "id": ["type": "string", "format": "uuid"], "name": ["type": "string"],
+            "state": ["type": "string", "enum": ["waiting", "running", "done", "failed", "cancelled", "dead"]],
+            "progress": [
+                "type": "object",
+                "properties": [
+                    "done": ["type": "integer"], "total": ["type": ["integer", "null"]],
+                    "note": ["type": ["string", "null"]],
+                ],
+            ],
+            "result": ["type": ["object", "null"]], "error": ["type": ["object", "null"]],
+        ],
+    ]
+
+    var job: Endpoint {
+        let documentation = EndpointDocumentation {
+            $0.response = Self.jobSchema
+            $0.refusals = [404]
+        }
+        return Endpoint(.get, "/v1/jobs/{id}", "How far a job is", documentation: documentation) { request in
+            try request.allow([])
+            return try await jobState(try request.id(), request)
+        }
+    }
+
+    private func jobState(_ id: UUID, _ request: EndpointRequest) async throws -> EndpointResponse {
+        let rows = try await store.database.query(
+            tenant: request.context.tenant,
+            Statement(
+                """
+                select json_build_object('id', id, 'name', name, 'state', state,
+                    'progress', json_build_object('done', done, 'total', total, 'note', note),
+                    'result', result, 'error', error,
+                    'created_at', to_char(created_at, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+                    'started_at', to_char(started_at, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+                    'finished_at', to_char(finished_at, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))
+                from \(schema).job_status where tenant_id = $1 and id = $2
+                """, [request.context.tenant.parameter, .uuid(id)]), readOnly: true)
+        guard let text = rows.isEmpty ? nil : rows.text(0, 0) else { throw Problem.notFound("job") }
+        return EndpointResponse(200, Array(text.utf8))
+    }
+
+    var cancelJob: Endpoint {
+        let documentation = EndpointDocumentation {
+            $0.response = Self.jobSchema
+            $0.refusals = [404, 409]
+        }
+        return Endpoint(.post, "/v1/jobs/{id}/cancel", "Cancel a waiting or running job", documentation: documentation)
+        { request in
+            try request.allow([])
+            let id = try request.id()
+            let tenant = request.context.tenant
+            guard try await mayCancel(id, request) else { throw Problem.forbidden }
+            let results: [Rows]
+            do throws(DatabaseError) {
+                // The inbox row settles it: whoever runs the job meanwhile can't commit its end.
+                results = try await store.database.batch(
+                    tenant: tenant,
+                    [
+                        Statement(
+                            """
+                            insert into \(schema).inbox (job_id, tenant_id, outcome)
+                            select id, tenant_id, 2 from \(schema).job_status where tenant_id = $1 and id = $2
+                            """, [tenant.parameter, .uuid(id)]),
+                        Statement(
+                            """
+                            update \(schema).job_status set state = 'cancelled', finished_at = now()
+                            where tenant_id = $1 and id = $2
+                            returning name
+                            """, [tenant.parameter, .uuid(id)]),
+                    ])
+            } catch {
+                guard error.code == .uniqueViolation else { throw error }
+                throw Problem(409, "already_over", "The job is over.")
+            }
+            guard results[1].count == 1 else { throw Problem.notFound("job") }
+            await store.outbox.cancel(
+                id, inServiceQueues: ["\(schema).import", "\(schema).default", "\(schema).events"])
+            return try await jobState(id, request)
+        }
+    }
+
+    /// Whoever may import a type may cancel its imports; other jobs are the administrators'.
+    private func mayCancel(_ id: UUID, _ request: EndpointRequest) async throws -> Bool {
+        if request.principal.permissions.isAdministrator { return true }
+        let rows = try await store.database.query(
+            tenant: request.context.tenant,
+            Statement(
+                "select record_type from \(schema).import where tenant_id = $1 and job_id = $2",
+                [request.context.tenant.parameter, .uuid(id)]), readOnly: true)
+        guard let name = rows.isEmpty ? nil : rows.text(0, 0) else { return false }
+        return request.principal.permissions.scope(of: .import, on: name) != nil
+    }
+}
