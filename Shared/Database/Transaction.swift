@@ -7,6 +7,7 @@ package final class Transaction: Sendable {
         var deferred: [Statement] = []
         var commitWasSent = false
         var hooks: [@Sendable () async -> Void] = []
+        var notes: [any Sendable] = []
     }
 
     private let lease: LeasedConnection
@@ -40,32 +41,41 @@ package final class Transaction: Sendable {
         state.withLock { $0.hooks.append(hook) }
     }
 
+    /// Remembers what was done in the transaction, for `notes`: an undone savepoint forgets its own.
+    package func note(_ value: some Sendable) {
+        state.withLock { $0.notes.append(value) }
+    }
+
+    /// What was noted so far, in order: what a dry run predicts is read from here.
+    package var notes: [any Sendable] { state.withLock { $0.notes } }
+
     /// Runs `body` within a savepoint. When it throws, what it did and noted since is undone, hooks included, the
     /// transaction goes on, and the error is thrown on. With `undoing` it is undone even when it succeeds.
     package func savepoint<Result: Sendable>(
         undoing: Bool = false, _ body: @Sendable () async throws -> Result
     ) async throws -> Result {
         _ = try await batch([Statement("savepoint inner_work")])
-        let hookCount = state.withLock { $0.hooks.count }
+        let counts = state.withLock { ($0.hooks.count, $0.notes.count) }
         do {
             let result = try await body()
             _ = try await batch([])
             if undoing {
-                try await undoSavepoint(hookCount)
+                try await undoSavepoint(counts)
             } else {
                 _ = try await query(Statement("release savepoint inner_work"))
             }
             return result
         } catch {
-            try await undoSavepoint(hookCount)
+            try await undoSavepoint(counts)
             throw error
         }
     }
 
-    private func undoSavepoint(_ hookCount: Int) async throws(DatabaseError) {
+    private func undoSavepoint(_ counts: (hooks: Int, notes: Int)) async throws(DatabaseError) {
         state.withLock { state in
             state.deferred = []
-            state.hooks.removeLast(state.hooks.count - hookCount)
+            state.hooks.removeLast(state.hooks.count - counts.hooks)
+            state.notes.removeLast(state.notes.count - counts.notes)
         }
         // Released as well: an outer savepoint has the same name, and is the one that counts from here on.
         _ = try await batch([Statement("rollback to savepoint inner_work"), Statement("release savepoint inner_work")])
@@ -203,6 +213,12 @@ package struct TenantTransaction: Sendable {
 
     /// See `Transaction.afterCommit`.
     package func afterCommit(_ hook: @escaping @Sendable () async -> Void) { transaction.afterCommit(hook) }
+
+    /// See `Transaction.note`.
+    package func note(_ value: some Sendable) { transaction.note(value) }
+
+    /// See `Transaction.notes`.
+    package var notes: [any Sendable] { transaction.notes }
 
     /// See `Transaction.savepoint`.
     package func savepoint<Result: Sendable>(

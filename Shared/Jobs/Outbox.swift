@@ -78,6 +78,7 @@ package final class Outbox: Service {
     /// Enqueues jobs in the caller's transaction: they run if and only if it commits.
     package func enqueue(_ jobs: [PendingJob], in transaction: TenantTransaction) {
         for statement in statements(for: jobs, tenant: transaction.tenant) { transaction.later(statement) }
+        for job in jobs { transaction.note(job) }
         let tenant = transaction.tenant
         transaction.afterCommit { [self] in push(jobs, tenant: tenant) }
     }
@@ -89,6 +90,7 @@ package final class Outbox: Service {
     package func schedule(_ job: PendingJob, key: String, at time: Date, in transaction: TenantTransaction) {
         var job = job
         job.runAt = time
+        transaction.note(job)
         transaction.later(Statement(insertScheduled, parameters([job], transaction.tenant) + [.array([key])]))
     }
 

@@ -51,6 +51,10 @@ package struct ServiceDescription: Sendable {
         registry.handle(named: "\(name).run-import", RunImport.self) { job, context in
             try await runner.run(job, context)
         }
+        let undo = UndoRunner(store: store)
+        registry.handle(named: "\(name).run-undo", RunUndo.self) { job, context in
+            try await undo.run(job, context)
+        }
         jobs(&registry, store)
         return registry
     }

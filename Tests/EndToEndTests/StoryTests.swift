@@ -24,7 +24,7 @@ struct StoryTests {
         let story = Story(gateway: HTTPClient(base: try await platform.gateway(), token: tenant.key), tenant: "story")
         let killed = Mutex<Set<String>>([])
         let seed = UInt64.random(in: 0...UInt64.max)
-        let random = Mutex(Seeded(state: seed))
+        let random = Mutex(SeededGenerator(seed: seed))
         let ledger = try await story.run(imported: 3000) { _ in
             // One or two processes at each step, those that were never killed first: at the end every one was.
             for _ in 0..<2 {
@@ -39,14 +39,6 @@ struct StoryTests {
         }
         #expect(killed.withLock { $0.count } == everyRole.count, "seed \(seed)")
         try await story.expect(ledger)
-    }
-
-    private struct Seeded: RandomNumberGenerator {
-        var state: UInt64
-        mutating func next() -> UInt64 {
-            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-            return state ^ (state >> 29)
-        }
     }
 }
 

@@ -44,7 +44,8 @@ struct RecordSurfaceTests {
 
         let preview = try await client.send(
             "PATCH", path + "?dry_run=true", json: ["region": "dry"], headers: ["If-Match": "*"])
-        #expect(preview.json["region"] == "dry")
+        #expect(preview.json["record"]?["region"] == "dry")
+        #expect(preview.json["changes"]?.array?.first?["changes"]?["region"] == ["from": "上海", "to": "dry"])
         #expect(try await client.get(path).json["region"] == "上海")
 
         #expect(try await client.send("DELETE", path, headers: ["If-Match": "\"4\""]).status == 204)

@@ -252,7 +252,8 @@ struct ImportBatch: Sendable {
             effects.statements += own.statements
         }
         return Together(
-            statements: [RecordStatements(type: type).history(changes, context: context)] + effects.statements,
+            statements: [RecordStatements(type: type).history(creating: changes, context: context)]
+                + effects.statements,
             jobs: try store.jobs(of: effects, context))
     }
 

@@ -67,7 +67,7 @@ package enum RecordJSON {
 
     /// Appends a record that is held in memory, in the same form; without its id when it is only predicted.
     package static func append(
-        _ record: Record, type: RecordType, isPrediction: Bool = false, to out: inout [UInt8]
+        _ record: Record, type: RecordType, isPrediction: Bool = false, only: Set<String>? = nil, to out: inout [UInt8]
     ) {
         out.append(UInt8(ascii: "{"))
         if !isPrediction { out.append(contentsOf: #""id":"\#(record.id.lowercased)","#.utf8) }
@@ -80,6 +80,7 @@ package enum RecordJSON {
             out.append(contentsOf: #","deleted_at":"\#(Timestamp.rfc3339(deleted))""#.utf8)
         }
         for (member, field) in zip(type.members, type.fields) {
+            if let only, !only.contains(field.name) { continue }
             out.append(contentsOf: member.name)
             append(columns: record.values[field.name] ?? [], shape: member.shape, to: &out)
         }

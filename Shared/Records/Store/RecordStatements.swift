@@ -88,17 +88,19 @@ struct RecordStatements {
             """, parameters)
     }
 
-    /// The history's rows of changes, in one statement.
-    func history(_ changes: [Change], context: WriteContext) -> Statement {
-        changes.count == 1 ? history(changes[0], context) : historyOfAll(changes, context)
-    }
-
-    private func history(_ change: Change, _ context: WriteContext) -> Statement {
-        Statement(
+    /// The history's entry of a change, chained to the record's one before.
+    func history(_ change: Change, context: WriteContext) -> Statement {
+        let previous = """
+            (select p.digest from \(type.schema).history p where p.tenant_id = e.tenant_id
+                and p.record_type = e.record_type and p.record_id = e.record_id and p.version = e.version - 1)
             """
-            insert into \(type.schema).history (tenant_id, record_type, record_id, version, at, actor, request_id,
-                change_set, operation, changes)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        return Statement(
+            """
+            insert into \(type.schema).history (\(Self.historyColumns), digest)
+            select \(Self.historyColumns),
+                \(HistoryChain.digest(previous: change.after.version == 1 ? "null::bytea" : previous))
+            from (values ($1::bigint, $2::text, $3::uuid, $4::bigint, $5::timestamptz, $6::text, $7::text, $8::uuid,
+                $9::text, $10::jsonb)) as e (\(Self.historyColumns))
             """,
             [
                 context.tenant.parameter, .text(type.name), .uuid(change.after.id), .int(change.after.version),
@@ -107,22 +109,28 @@ struct RecordStatements {
             ])
     }
 
-    private func historyOfAll(_ changes: [Change], _ context: WriteContext) -> Statement {
-        let texts = changes.map { difference($0) }
+    /// The history's entries of new records, in one statement.
+    func history(creating changes: [Change], context: WriteContext) -> Statement {
+        precondition(changes.allSatisfy { $0.kind == .create })
         return Statement(
             """
-            insert into \(type.schema).history (tenant_id, record_type, record_id, version, at, actor, request_id,
-                change_set, operation, changes)
-            select $1, $2, id::uuid, version::bigint, $3, $4, $5, $6, operation, changes::jsonb
-            from unnest($7::text[], $8::text[], $9::text[], $10::text[]) as t (id, version, operation, changes)
+            insert into \(type.schema).history (\(Self.historyColumns), digest)
+            select \(Self.historyColumns), \(HistoryChain.digest(previous: "null::bytea"))
+            from (
+                select $1::bigint, $2::text, t.id::uuid, 1::bigint, $3::timestamptz, $4::text, $5::text, $6::uuid,
+                    'create', t.changes::jsonb
+                from unnest($7::text[], $8::text[]) as t (id, changes)
+            ) as e (\(Self.historyColumns))
             """,
             [
                 context.tenant.parameter, .text(type.name), .time(changes[0].now), .text(context.actor),
-                .text(context.requestID), .uuid(context.changeSet),
-                .array(changes.map(\.after.id.lowercased)), .array(changes.map { String($0.after.version) }),
-                .array(changes.map(\.kind.rawValue)), .array(texts),
+                .text(context.requestID), .uuid(context.changeSet), .array(changes.map(\.after.id.lowercased)),
+                .array(changes.map { difference($0) }),
             ])
     }
+
+    private static let historyColumns =
+        "tenant_id, record_type, record_id, version, at, actor, request_id, change_set, operation, changes"
 
     /// `{"field": {"from": …, "to": …}}` of every field that changed; for a creation of every field that is set.
     func difference(_ change: Change) -> String {

@@ -24,7 +24,7 @@ extension RecordStore {
                 let record = try await insert(type, draft, context, in: transaction)
                 // A prediction has no id: the record it speaks of does not exist, and the real one will have another.
                 return WriteResult(
-                    status: 201, id: dryRun ? nil : record.id, version: record.version,
+                    status: 201, id: dryRun ? nil : record.id, version: dryRun ? nil : record.version,
                     body: record.json(type, isPrediction: dryRun))
             }
         }
@@ -42,7 +42,7 @@ extension RecordStore {
         let writer = RecordStatements(type: type)
         statements += referenceChecks(type, draft, context)
         statements += [
-            writer.insert([draft.record], tenant: context.tenant), writer.history([change], context: context),
+            writer.insert([draft.record], tenant: context.tenant), writer.history(change, context: context),
         ]
         statements += effects.statements + outbox.statements(for: jobs, tenant: context.tenant)
         _ = try await database.batch(tenant: context.tenant, statements)
@@ -101,10 +101,12 @@ extension RecordStore {
     }
 
     /// Brings a deleted record back within thirty days.
-    package func restore(_ type: RecordType, _ id: UUID, _ context: WriteContext) async throws -> WriteResult {
+    package func restore(
+        _ type: RecordType, _ id: UUID, dryRun: Bool = false, _ context: WriteContext
+    ) async throws -> WriteResult {
         let scope = try context.scope(of: .delete, on: type)
         return try await mapping(type, context) {
-            try await inTransaction(context, dryRun: false) { transaction in
+            try await inTransaction(context, dryRun: dryRun) { transaction in
                 var builder = SQLBuilder([context.tenant.parameter, .uuid(id)])
                 let condition = context.condition(scope, &builder)
                 guard
@@ -204,7 +206,7 @@ extension RecordStore {
         return try await update(type, draft, context, in: transaction)
     }
 
-    private func update(
+    func update(
         _ type: RecordType, _ draft: Draft, _ context: WriteContext, in transaction: TenantTransaction
     ) async throws -> Record {
         var draft = draft
@@ -221,7 +223,7 @@ extension RecordStore {
         return draft.record
     }
 
-    private func mark(
+    func mark(
         _ type: RecordType, _ before: Record, deletedAt: Date?, _ kind: Change.Kind, _ context: WriteContext,
         in transaction: TenantTransaction
     ) async throws -> Record {
@@ -237,7 +239,8 @@ extension RecordStore {
     private func follow(
         _ change: Change, _ type: RecordType, _ context: WriteContext, in transaction: TenantTransaction
     ) async throws {
-        transaction.later(RecordStatements(type: type).history([change], context: context))
+        transaction.note(NotedChange(type: type, change: change))
+        transaction.later(RecordStatements(type: type).history(change, context: context))
         let effects = try type.rules.effects(change)
         for statement in effects.statements { transaction.later(statement) }
         outbox.enqueue(try jobs(of: effects, context), in: transaction)
@@ -342,7 +345,7 @@ extension RecordStore {
 
     // MARK: Idempotency and errors
 
-    private func inTransaction(
+    func inTransaction(
         _ context: WriteContext, dryRun: Bool,
         _ body: @Sendable (TenantTransaction) async throws -> WriteResult
     ) async throws -> WriteResult {
@@ -357,7 +360,11 @@ extension RecordStore {
                 if dryRun {
                     // Constraints are checked as the real run would check them, then everything is rolled back.
                     try await transaction.batch([])
-                    throw DryRun(result: result)
+                    let record = try? JSONParser.parse(result.body)
+                    let prediction = Prediction.json(transaction, record: record)
+                    throw DryRun(
+                        result: WriteResult(
+                            status: 200, id: result.id, version: nil, body: prediction.encodedBytes))
                 }
                 if let idempotency = context.idempotency {
                     transaction.later(remember(result, idempotency, context))

@@ -105,28 +105,6 @@ package struct RecordStore: Sendable {
             : "select count(*) from (select 1 from \(type.table) r where \(conditions) limit 10000) as c"
     }
 
-    /// The changes of one record, newest first, at most 200: `{"items": […]}`.
-    package func history(_ type: RecordType, _ id: UUID, _ context: WriteContext) async throws -> [UInt8] {
-        _ = try await get(type, id, context)
-        let rows = try await database.query(
-            tenant: context.tenant,
-            Statement(
-                """
-                select json_build_object('version', version, 'at', to_char(at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-                    'actor', actor, 'request_id', request_id, 'change_set', change_set, 'operation', operation,
-                    'changes', changes)
-                from \(type.schema).history
-                where tenant_id = $1 and record_type = $2 and record_id = $3 order by version desc limit 200
-                """, [context.tenant.parameter, .text(type.name), .uuid(id)]), readOnly: true)
-        var body = Array(#"{"items":["#.utf8)
-        for row in 0..<rows.count {
-            if row > 0 { body.append(UInt8(ascii: ",")) }
-            rows.withBytes(row, 0) { body.append(contentsOf: $0!) }
-        }
-        body.append(contentsOf: "]}".utf8)
-        return body
-    }
-
     /// The record with its row locked until the transaction ends; nil when it is not there.
     package func lock(
         _ type: RecordType, _ id: UUID, scope: String = "", builder: SQLBuilder? = nil, includingDeleted: Bool = false,

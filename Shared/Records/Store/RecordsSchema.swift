@@ -19,9 +19,32 @@ package enum RecordsSchema {
                 change_set uuid not null,
                 operation text not null,
                 changes jsonb not null,
+                digest bytea not null,
                 primary key (tenant_id, record_type, record_id, version)
             ) partition by list (tenant_id);
             select platform.partition_by_tenant('SCHEMA.history', 'select, insert');
+            -- Entries lie in the order of their times, and so do their change sets' ids: a few pages' bounds find them.
+            create index on SCHEMA.history using brin (at, change_set) with (pages_per_range = 16);
+
+            create table SCHEMA.history_seal (
+                tenant_id bigint not null,
+                number bigint not null,
+                from_time timestamptz not null,
+                to_time timestamptz not null,
+                entries bigint not null,
+                root bytea not null,
+                sealed_at timestamptz not null default now(),
+                primary key (tenant_id, number)
+            ) partition by list (tenant_id);
+            select platform.partition_by_tenant('SCHEMA.history_seal', 'select, insert');
+
+            create table SCHEMA.undone (
+                tenant_id bigint not null,
+                change_set uuid not null,
+                undone_by uuid not null,
+                primary key (tenant_id, change_set)
+            ) partition by list (tenant_id);
+            select platform.partition_by_tenant('SCHEMA.undone');
 
             create table SCHEMA.idempotency (
                 tenant_id bigint not null,

@@ -14,7 +14,7 @@ struct CommonEndpoints: Sendable {
     }
 
     var all: [Endpoint] {
-        var endpoints = [job, cancelJob, me, openSession, closeSession]
+        var endpoints = [job, cancelJob, me, openSession, closeSession, changeSet, undo]
         if !store.catalogue.importable.isEmpty {
             endpoints += [createImport, importErrors]
         }

@@ -132,6 +132,10 @@ package struct EndpointDocumentation: Sendable {
     /// The schema of the good answer; nil where it has no body.
     package var response: JSONValue?
     package var status = 200
+    /// The schemas of further good answers, by status.
+    package var others: [Int: JSONValue] = [:]
+    /// A dry run answers with a prediction, as all writes of single records do.
+    package var predicts = true
     /// Refusals besides those that every endpoint can give.
     package var refusals: [Int] = []
     package var responseType = "application/json"

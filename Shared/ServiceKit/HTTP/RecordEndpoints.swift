@@ -1,3 +1,4 @@
+import Database
 import Foundation
 import HTTPTypes
 import Records
@@ -60,16 +61,24 @@ package struct RecordEndpoints: Sendable {
 
     private func get(_ type: RecordType) -> Endpoint {
         let documentation = EndpointDocumentation {
-            $0.parameters = [schemas.fields(type)]
+            $0.parameters = [schemas.fields(type), schemas.asOf]
             $0.response = schemas.record(type)
             $0.refusals = [404]
         }
         return Endpoint(.get, "/v1/\(type.plural)/{id}", "Get \(type.oneOf)", documentation: documentation) {
             request in
-            try request.allow(["fields"])
+            try request.allow(["fields", "as_of"])
             let fields = try request.parameter("fields").map { try ListQuery.fields($0, type: type) }
-            let (body, version) = try await store.get(type, try request.id(), fields: fields, request.context)
-            return EndpointResponse(200, body, headers: [(.eTag, "\"\(version)\"")])
+            guard let text = request.parameter("as_of") else {
+                let (body, version) = try await store.get(type, try request.id(), fields: fields, request.context)
+                return EndpointResponse(200, body, headers: [(.eTag, "\"\(version)\"")])
+            }
+            guard let moment = Timestamp.parse(text) else {
+                throw Problem.badRequest("invalid_parameter", "as_of is a time of RFC 3339.")
+            }
+            // No ETag: what was is nothing to change.
+            let past = try await store.get(type, try request.id(), asOf: moment, fields: fields, request.context)
+            return EndpointResponse(200, past.body)
         }
     }
 
@@ -104,16 +113,16 @@ package struct RecordEndpoints: Sendable {
             request in
             try request.allow(["dry_run"])
             let id = try request.id()
+            let dryRun = try request.flag("dry_run")
             let result = try await store.delete(
-                type, id, precondition: try request.precondition(), dryRun: try request.flag("dry_run"), request.context
-            )
-            return EndpointResponse(
-                result.status, headers: [(.changeSet, request.context.changeSet.lowercased)])
+                type, id, precondition: try request.precondition(), dryRun: dryRun, request.context)
+            return answer(result, type, request, dryRun: dryRun)
         }
     }
 
     private func restore(_ type: RecordType) -> Endpoint {
         let documentation = EndpointDocumentation {
+            $0.parameters = [schemas.dryRun]
             $0.response = schemas.record(type)
             $0.refusals = [404, 409]
         }
@@ -121,9 +130,10 @@ package struct RecordEndpoints: Sendable {
             .post, "/v1/\(type.plural)/{id}/restore", "Restore \(type.oneOf) that was deleted",
             documentation: documentation
         ) { request in
-            try request.allow([])
-            let result = try await store.restore(type, try request.id(), request.context)
-            return answer(result, type, request, dryRun: false)
+            try request.allow(["dry_run"])
+            let dryRun = try request.flag("dry_run")
+            let result = try await store.restore(type, try request.id(), dryRun: dryRun, request.context)
+            return answer(result, type, request, dryRun: dryRun)
         }
     }
 
@@ -148,6 +158,7 @@ package struct RecordEndpoints: Sendable {
         let documentation = EndpointDocumentation {
             $0.parameters = [schemas.dryRun]
             $0.body = schemas.bulk(type)
+            $0.predicts = false
             $0.response = schemas.bulkResult
             $0.refusals = [422]
         }
@@ -180,6 +191,7 @@ package struct RecordEndpoints: Sendable {
             var members: [String: JSONValue] = ["status": JSONValue(result.status)]
             if let id = result.id { members["id"] = .string(id.lowercased) }
             if let version = result.version { members["version"] = JSONValue(version) }
+            if dryRun { members["prediction"] = try JSONParser.parse(result.body) }
             return .object(members)
         } catch {
             let problem = (error as? Problem) ?? (error as? FieldError).map { .invalid([$0]) }
@@ -230,7 +242,7 @@ package struct RecordEndpoints: Sendable {
         }
         if result.isReplay { headers.append((.idempotencyReplayed, "true")) }
         if dryRun { headers.append((.dryRun, "true")) }
-        return EndpointResponse(dryRun && result.status == 201 ? 200 : result.status, result.body, headers: headers)
+        return EndpointResponse(result.status, result.body, headers: headers)
     }
 }
 

@@ -44,11 +44,16 @@ struct OpenAPIDocument {
             responses["\(documentation.status)"] = .object(answer)
         }
         let dryRun = documentation.parameters.contains { $0["name"]?.text == "dry_run" }
-        if dryRun, documentation.status == 201, var response = documentation.response?.object {
-            // What is only predicted has no id.
-            response["required"] = ["version"]
+        for (status, schema) in documentation.others {
+            responses["\(status)"] = ["description": "Done", "content": ["application/json": ["schema": schema]]]
+        }
+        if dryRun && documentation.predicts {
+            var schema = RecordSchemas.prediction
+            if documentation.status == 200, let response = documentation.response {
+                schema = ["anyOf": [response, schema]]
+            }
             responses["200"] = [
-                "description": "Dry run", "content": ["application/json": ["schema": .object(response)]],
+                "description": "Done, or a dry run", "content": ["application/json": ["schema": schema]],
             ]
         }
         var refusals = Set(documentation.refusals).union([400, 429])

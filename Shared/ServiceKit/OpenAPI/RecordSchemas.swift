@@ -169,7 +169,7 @@ struct RecordSchemas: Sendable {
                         "version": ["type": "integer"], "at": ["type": "string", "format": "date-time"],
                         "actor": ["type": "string"], "request_id": ["type": "string"],
                         "change_set": ["type": "string", "format": "uuid"], "operation": ["type": "string"],
-                        "changes": ["type": "object"],
+                        "changes": ["type": "object"], "digest": ["type": "string"],
                     ],
                 ],
             ]
@@ -291,6 +291,40 @@ struct RecordSchemas: Sendable {
 
     let dryRun = query("dry_run", ["type": "boolean"])
     let merge = query("merge", ["type": "boolean"])
+    let asOf = query(
+        "as_of",
+        [
+            "type": "string", "description": "The record as it was at this time.",
+            "pattern": "^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9])T([01][0-9]|2[0-3]):[0-5][0-9]:00Z$",
+        ])
+
+    /// What a dry run answers, whatever is written.
+    static let prediction: JSONValue = [
+        "type": "object", "required": ["dry_run", "record", "changes", "jobs"],
+        "properties": [
+            "dry_run": ["const": true], "record": ["type": ["object", "null"]],
+            "changes": [
+                "type": "array",
+                "items": [
+                    "type": "object", "required": ["record_type", "operation", "changes"],
+                    "properties": [
+                        "record_type": ["type": "string"], "record_id": ["type": ["string", "null"]],
+                        "operation": ["type": "string"], "changes": ["type": "object"],
+                    ],
+                ],
+            ],
+            "jobs": [
+                "type": "array",
+                "items": [
+                    "type": "object", "required": ["queue", "name"],
+                    "properties": [
+                        "queue": ["type": "string"], "name": ["type": "string"],
+                        "run_at": ["type": ["string", "null"]],
+                    ],
+                ],
+            ],
+        ],
+    ]
     let ifMatch: JSONValue = [
         "name": "If-Match", "in": "header", "required": true,
         "schema": ["type": "string", "pattern": #"^(\*|"[1-9][0-9]{0,8}")$"#],

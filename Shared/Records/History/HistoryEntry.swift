@@ -1,0 +1,45 @@
+import Database
+import Foundation
+
+/// A record, whatever its type.
+struct RecordKey: Hashable, Sendable {
+    let type: String
+    let id: UUID
+}
+
+/// One change of one record, as the history keeps it.
+struct HistoryEntry: Sendable {
+    let key: RecordKey
+    let version: Int
+    let at: Date
+    let kind: Change.Kind
+    /// By field: what it was, what it became.
+    let changes: [String: (from: JSONValue, to: JSONValue)]
+
+    /// The columns that `init(_:_:)` reads, in its order.
+    static let columns = "record_type, record_id, version, at, operation, changes::text"
+
+    /// Reads row `row` of a result that selected `columns`.
+    init(_ rows: Rows, _ row: Int) throws {
+        key = RecordKey(type: rows.text(row, 0)!, id: rows.uuid(row, 1)!)
+        version = rows.int(row, 2)!
+        at = rows.time(row, 3)!
+        kind = Change.Kind(rawValue: rows.text(row, 4)!) ?? .update
+        let members = try JSONParser.parse(rows.text(row, 5)!.utf8).object ?? [:]
+        changes = members.mapValues { ($0["from"] ?? .null, $0["to"] ?? .null) }
+    }
+}
+
+/// How entries are chained: each entry's digest is SHA-256 over the digest of the record's entry before it and its own
+/// content. Whoever changes an entry must change all later ones of the record, and then every seal since.
+enum HistoryChain {
+    /// The SQL of an entry's digest. `previous` is the digest before it, or null for a record's first; the others are
+    /// the entry's columns. PostgreSQL computes it, over the content as it keeps it.
+    static func digest(previous: String, entry: String = "e") -> String {
+        """
+        sha256(coalesce(\(previous), ''::bytea) || convert_to(jsonb_build_array(\(entry).tenant_id, \(entry).record_type,
+            \(entry).record_id, \(entry).version, extract(epoch from \(entry).at), \(entry).actor, \(entry).request_id,
+            \(entry).change_set, \(entry).operation, \(entry).changes)::text, 'UTF8'))
+        """
+    }
+}

@@ -1,0 +1,91 @@
+import Database
+import Foundation
+
+extension RecordStore {
+    /// The changes of one record, newest first, at most 200: `{"items": […]}`. A deleted record's too: 404 only for
+    /// what never was, or lies outside the bearer's scope.
+    package func history(_ type: RecordType, _ id: UUID, _ context: WriteContext) async throws -> [UInt8] {
+        _ = try await standing(type, id, context)
+        let rows = try await database.query(
+            tenant: context.tenant,
+            Statement(
+                """
+                select json_build_object('version', version, 'at', to_char(at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+                    'actor', actor, 'request_id', request_id, 'change_set', change_set, 'operation', operation,
+                    'changes', changes, 'digest', encode(digest, 'hex'))
+                from \(type.schema).history
+                where tenant_id = $1 and record_type = $2 and record_id = $3 order by version desc limit 200
+                """, [context.tenant.parameter, .text(type.name), .uuid(id)]), readOnly: true)
+        var body = Array(#"{"items":["#.utf8)
+        for row in 0..<rows.count {
+            if row > 0 { body.append(UInt8(ascii: ",")) }
+            rows.withBytes(row, 0) { body.append(contentsOf: $0!) }
+        }
+        body.append(contentsOf: "]}".utf8)
+        return body
+    }
+
+    /// The record as it was at `moment`, folded from its history. Throws 404 where it was not there yet or was deleted.
+    package func get(
+        _ type: RecordType, _ id: UUID, asOf moment: Date, fields: Set<String>? = nil, _ context: WriteContext
+    ) async throws -> (body: [UInt8], version: Int) {
+        _ = try await standing(type, id, context)
+        let rows = try await database.query(
+            tenant: context.tenant,
+            Statement(
+                """
+                select \(HistoryEntry.columns) from \(type.schema).history
+                where tenant_id = $1 and record_type = $2 and record_id = $3 and at <= $4 order by version
+                """, [context.tenant.parameter, .text(type.name), .uuid(id), .time(moment)]), readOnly: true)
+        let entries = try (0..<rows.count).map { try HistoryEntry(rows, $0) }
+        guard let record = Self.folded(entries, type), record.deletedAt == nil else {
+            throw Problem.notFound(type.name)
+        }
+        var body: [UInt8] = []
+        RecordJSON.append(record, type: type, only: fields, to: &body)
+        return (body, record.version)
+    }
+
+    /// A record, living or deleted, within the bearer's scope; throws 404.
+    func standing(_ type: RecordType, _ id: UUID, _ context: WriteContext) async throws -> Record {
+        let scope = try context.scope(of: .read, on: type)
+        var builder = SQLBuilder([context.tenant.parameter, .uuid(id)])
+        let condition = context.condition(scope, &builder)
+        let rows = try await database.query(
+            tenant: context.tenant,
+            Statement(
+                "select \(type.selectList) from \(type.table) r where r.tenant_id = $1 and r.id = $2\(condition)",
+                builder.parameters), readOnly: true)
+        guard rows.count == 1 else { throw Problem.notFound(type.name) }
+        return Record(rows, 0, type: type)
+    }
+
+    /// What a record's entries, from the first on, amount to; nil without any. A value that today's description no
+    /// longer allows is left out.
+    static func folded(_ entries: [HistoryEntry], _ type: RecordType) -> Record? {
+        guard let first = entries.first, let last = entries.last else { return nil }
+        var record = Record(
+            id: first.key.id, version: last.version, createdAt: first.at, updatedAt: last.at, deletedAt: nil,
+            values: type.fields.reduce(into: [:]) { $0[$1.name] = $1.columns.map { _ in nil } })
+        let reader = FieldReader(defaults: .neutral)
+        for entry in entries {
+            for (name, change) in entry.changes {
+                guard let field = type.field(name) else { continue }
+                record.values[name] = reader.columns(change.to, of: field)
+            }
+            switch entry.kind {
+            case .delete: record.deletedAt = entry.at
+            case .restore, .create: record.deletedAt = nil
+            case .update: break
+            }
+        }
+        return record
+    }
+}
+
+extension FieldReader {
+    /// A value as the history kept it, in columns; nulls where the field no longer takes it.
+    func columns(_ value: JSONValue, of field: Field) -> [String?] {
+        (try? read(value, as: field, at: "")) ?? field.columns.map { _ in nil }
+    }
+}
