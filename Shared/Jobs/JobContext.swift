@@ -161,8 +161,16 @@ package struct JobRegistry: Sendable {
     }
 
     /// Enqueues `job` for every active tenant whenever `schedule` says so in the tenant's time zone.
-    package mutating func every(_ schedule: CronSchedule, _ job: some Job) {
-        recurring.append(RecurringJob(schedule: schedule, job: job))
+    package mutating func every<Value: Job>(_ schedule: CronSchedule, _ job: Value) {
+        recurring.append(RecurringJob(schedule: schedule, name: Value.name) { try PendingJob(job) })
+    }
+
+    /// Enqueues a job known by `name` alone, without content, for every active tenant whenever `schedule` says so.
+    package mutating func every(_ schedule: CronSchedule, named name: String, queue: String, options: JobOptions) {
+        recurring.append(
+            RecurringJob(schedule: schedule, name: name) {
+                PendingJob(name: name, queue: queue, payload: Array("{}".utf8), options: options)
+            })
     }
 
     private mutating func register(_ name: String, _ handler: @escaping Handler) {
@@ -189,13 +197,14 @@ struct UnreadablePayload: Error, CustomStringConvertible {
 /// A job that starts by the clock.
 package struct RecurringJob: Sendable {
     package let schedule: CronSchedule
-    package let job: any Job
-
-    package init(schedule: CronSchedule, job: any Job) {
-        self.schedule = schedule
-        self.job = job
-    }
-
     /// The name its firings are known by: one per name and time.
-    package var name: String { type(of: job).name }
+    package let name: String
+    /// Gives the job of one firing, with an id of its own.
+    package let make: @Sendable () throws -> PendingJob
+
+    package init(schedule: CronSchedule, name: String, make: @escaping @Sendable () throws -> PendingJob) {
+        self.schedule = schedule
+        self.name = name
+        self.make = make
+    }
 }

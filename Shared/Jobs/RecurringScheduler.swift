@@ -49,7 +49,7 @@ package struct RecurringScheduler: Service {
     }
 
     private func fire(_ recurring: RecurringJob, at time: Date, tenant: TenantID) async throws {
-        let job = try PendingJob(recurring.job)
+        let job = try recurring.make()
         try await database.withTenant(tenant) { transaction in
             // A tenant that is new has missed nothing: its first look only notes where it stands.
             let rows = try await transaction.query(

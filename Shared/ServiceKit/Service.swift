@@ -44,6 +44,9 @@ package struct ServiceDescription: Sendable {
         ] + migrations
     }
 
+    /// A job that needs no content.
+    private struct Empty: Codable, Sendable {}
+
     /// What the service's workers can do.
     package func registry(_ store: RecordStore) -> JobRegistry {
         var registry = JobRegistry()
@@ -54,6 +57,14 @@ package struct ServiceDescription: Sendable {
         let undo = UndoRunner(store: store)
         registry.handle(named: "\(name).run-undo", RunUndo.self) { job, context in
             try await undo.run(job, context)
+        }
+        let seal = HistorySeal(store: store)
+        registry.handle(named: "\(name).seal-history", Empty.self) { _, context in try await seal.run(context) }
+        registry.every(
+            CronSchedule("7 * * * *")!, named: "\(name).seal-history", queue: "\(name).default", options: JobOptions())
+        let verification = HistoryVerification(store: store)
+        registry.handle(named: "\(name).verify-history", Empty.self) { _, context in
+            try await verification.run(context)
         }
         jobs(&registry, store)
         return registry

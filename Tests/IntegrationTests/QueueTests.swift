@@ -384,7 +384,9 @@ struct QueueTests {
             tenant: nil,
             Statement("insert into platform.tenant (slug, name) values ('one-one', 'One'), ('two-two', 'Two')"))
         owner.close()
-        let job = RecurringJob(schedule: CronSchedule("0 * * * *")!, job: ProbeJob(number: 9))
+        let job = RecurringJob(schedule: CronSchedule("0 * * * *")!, name: ProbeJob.name) {
+            try PendingJob(ProbeJob(number: 9))
+        }
         let schedulers = (0..<3).map { _ in
             RecurringScheduler(jobs: [job], outbox: bench.outbox, database: bench.database, logger: TestServers.logger)
         }

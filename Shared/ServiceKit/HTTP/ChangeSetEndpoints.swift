@@ -27,6 +27,26 @@ extension CommonEndpoints {
         }
     }
 
+    var verifyHistory: Endpoint {
+        let documentation = EndpointDocumentation {
+            $0.status = 202
+            $0.response = [
+                "type": "object", "required": ["job_id"], "properties": ["job_id": ["type": "string"]],
+            ]
+            $0.links = [("job_id", "/v1/jobs/{id}")]
+        }
+        return Endpoint(
+            .post, "/v1/history/verification", "Prove the whole history by a job: entries, seals and records",
+            documentation: documentation
+        ) { request in
+            try request.allow([])
+            let job = try await HistoryVerification(store: store).start(request.context)
+            return EndpointResponse(
+                202, json: ["job_id": .string(job.lowercased)],
+                headers: [(.location, "\(request.prefix)/v1/jobs/\(job.lowercased)")])
+        }
+    }
+
     var undo: Endpoint {
         let documentation = EndpointDocumentation {
             $0.parameters = [RecordSchemas(catalogue: store.catalogue).dryRun]

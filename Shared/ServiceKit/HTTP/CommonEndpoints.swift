@@ -14,7 +14,7 @@ struct CommonEndpoints: Sendable {
     }
 
     var all: [Endpoint] {
-        var endpoints = [job, cancelJob, me, openSession, closeSession, changeSet, undo]
+        var endpoints = [job, cancelJob, me, openSession, closeSession, changeSet, undo, verifyHistory]
         if !store.catalogue.importable.isEmpty {
             endpoints += [createImport, importErrors]
         }

@@ -1,0 +1,192 @@
+import Database
+import Foundation
+import Jobs
+import Tenancy
+
+/// The job that proves a tenant's history: every entry follows from the one before it, every seal from its entries, and
+/// every record from its history. One changed byte anywhere in them is found.
+package struct HistoryVerification: Sendable {
+    /// Something that does not fit.
+    struct Fault: Sendable {
+        /// `entry_changed`, `entry_missing`, `seal_broken`, `record_changed`, `record_missing`.
+        let code: String
+        var type: String?
+        var record: UUID?
+        var version: Int?
+        var field: String?
+
+        var json: JSONValue {
+            [
+                "code": .string(code), "record_type": JSONValue(type), "record_id": JSONValue(record?.lowercased),
+                "version": version.map { JSONValue($0) } ?? .null, "field": JSONValue(field),
+            ]
+        }
+    }
+
+    /// What was looked at, and what was found.
+    struct Report: Sendable {
+        var entries = 0
+        var records = 0
+        var seals = 0
+        private(set) var faults: [Fault] = []
+        private(set) var faultCount = 0
+
+        mutating func add(_ fault: Fault) {
+            faultCount += 1
+            if faults.count < 100 { faults.append(fault) }
+        }
+
+        var json: JSONValue {
+            [
+                "verified": .bool(faultCount == 0), "entries": JSONValue(entries), "records": JSONValue(records),
+                "seals": JSONValue(seals), "fault_count": JSONValue(faultCount),
+                "faults": .array(faults.map(\.json)),
+            ]
+        }
+    }
+
+    private let store: RecordStore
+    private var schema: String { store.outbox.schema }
+    private static let pageSize = 2000
+
+    package init(store: RecordStore) { self.store = store }
+
+    /// Starts the job for the bearer's tenant; 202 with its id. Throws 403 unless they administer it.
+    package func start(_ context: WriteContext) async throws -> UUID {
+        guard context.permissions?.isAdministrator == true else {
+            throw Problem(403, "forbidden", "Administrators verify the history.")
+        }
+        var job = PendingJob(
+            name: "\(schema).verify-history", queue: "\(schema).default", payload: Array("{}".utf8),
+            traceparent: context.traceparent)
+        job.options.isTracked = true
+        job.options.timeout = 0
+        job.options.cost = 1000
+        let pending = job
+        try await store.database.withTenant(context.tenant) { transaction in
+            transaction.later(
+                Statement(
+                    "insert into \(schema).job_status (tenant_id, id, name, note) values ($1, $2, $3, 'entries')",
+                    [context.tenant.parameter, .uuid(pending.id), .text(pending.name)]))
+            store.outbox.enqueue([pending], in: transaction)
+        }
+        return pending.id
+    }
+
+    /// Looks at everything; the job's result is the report.
+    package func run(_ context: JobContext) async throws {
+        var report = Report()
+        try await verifyEntries(&report, context)
+        try await verifySeals(&report, context)
+        for type in store.catalogue.types { try await verifyRecords(of: type, &report, context) }
+        let end = report
+        try await context.once(result: { (result: String) in result }) { _ in end.json.encoded }
+    }
+
+    private func verifyEntries(_ report: inout Report, _ context: JobContext) async throws {
+        var after = (type: "", record: "00000000-0000-0000-0000-000000000000", version: 0)
+        while true {
+            let (from, done) = (after, report.entries)
+            let rows = try await context.step { transaction in
+                context.progress(done: done, total: nil, in: transaction)
+                return try await transaction.query(
+                    """
+                    select e.record_type, e.record_id, e.version, e.version > 1 and p.version is null,
+                        e.digest is distinct from \(HistoryChain.digest(previous: "p.digest"))
+                    from \(schema).history e
+                    left join \(schema).history p on p.tenant_id = e.tenant_id and p.record_type = e.record_type
+                        and p.record_id = e.record_id and p.version = e.version - 1
+                    where e.tenant_id = $1 and (e.record_type, e.record_id, e.version) > ($2, $3::uuid, $4)
+                    order by e.record_type, e.record_id, e.version limit \(Self.pageSize)
+                    """, [transaction.tenant.parameter, .text(from.type), .text(from.record), .int(from.version)])
+            }
+            for row in 0..<rows.count {
+                let isMissing = rows.bool(row, 3) == true
+                guard isMissing || rows.bool(row, 4) == true else { continue }
+                report.add(
+                    Fault(
+                        code: isMissing ? "entry_missing" : "entry_changed", type: rows.text(row, 0),
+                        record: rows.uuid(row, 1), version: rows.int(row, 2)! - (isMissing ? 1 : 0)))
+            }
+            report.entries += rows.count
+            guard rows.count == Self.pageSize else { return }
+            let last = rows.count - 1
+            after = (rows.text(last, 0)!, rows.text(last, 1)!, rows.int(last, 2)!)
+        }
+    }
+
+    private func verifySeals(_ report: inout Report, _ context: JobContext) async throws {
+        let seals = try await context.step { transaction in
+            try await transaction.query(
+                """
+                select number, from_time, to_time, entries, root from \(schema).history_seal
+                where tenant_id = $1 order by number
+                """, [transaction.tenant.parameter])
+        }
+        var previous: [UInt8] = []
+        for row in 0..<seals.count {
+            let tree = try await HistorySeal.tree(
+                schema: schema, from: seals.time(row, 1)!, to: seals.time(row, 2)!
+            ) { statement in try await context.step { try await $0.query(statement($0.tenant)) } }
+            let root = seals.bytes(row, 4)!
+            if seals.int(row, 0) != row + 1 || HistorySeal.root(tree, after: previous) != root {
+                report.add(Fault(code: "seal_broken", version: seals.int(row, 0)))
+            }
+            previous = root
+            report.seals += 1
+        }
+    }
+
+    private func verifyRecords(of type: RecordType, _ report: inout Report, _ context: JobContext) async throws {
+        var after = "00000000-0000-0000-0000-000000000000"
+        while true {
+            let from = after
+            let (records, entries, last) = try await context.step { transaction in
+                let records = try await transaction.query(
+                    """
+                    select \(type.selectList) from \(type.table) r where r.tenant_id = $1 and r.id > $2::uuid
+                    order by r.id limit 500
+                    """, [transaction.tenant.parameter, .text(from)])
+                let last = records.isEmpty ? nil : records.text(records.count - 1, 0)
+                let entries = try await transaction.query(
+                    """
+                    select \(HistoryEntry.columns) from \(schema).history
+                    where tenant_id = $1 and record_type = $2 and record_id > $3::uuid
+                    and record_id <= coalesce($4, 'ffffffff-ffff-ffff-ffff-ffffffffffff')::uuid
+                    order by record_id, version
+                    """,
+                    [
+                        transaction.tenant.parameter, .text(type.name), .text(from),
+                        .optional(records.count < 500 ? nil : last),
+                    ])
+                return (records, entries, last)
+            }
+            let histories = Dictionary(
+                grouping: try (0..<entries.count).map { try HistoryEntry(entries, $0) }, by: \.key.id)
+            var unmet = Set(histories.keys)
+            for row in 0..<records.count {
+                let record = Record(records, row, type: type)
+                unmet.remove(record.id)
+                verify(record, RecordStore.folded(histories[record.id] ?? [], type), type, &report)
+            }
+            for id in unmet { report.add(Fault(code: "record_missing", type: type.name, record: id)) }
+            report.records += records.count
+            guard records.count == 500, let last else { return }
+            after = last
+        }
+    }
+
+    private func verify(_ record: Record, _ expected: Record?, _ type: RecordType, _ report: inout Report) {
+        guard let expected else {
+            return report.add(Fault(code: "entry_missing", type: type.name, record: record.id))
+        }
+        var fields = type.fields.filter { record.values[$0.name] != expected.values[$0.name] }.map(\.name)
+        if record.version != expected.version { fields.append("version") }
+        if (record.deletedAt == nil) != (expected.deletedAt == nil) { fields.append("deleted_at") }
+        for field in fields {
+            report.add(
+                Fault(
+                    code: "record_changed", type: type.name, record: record.id, version: record.version, field: field))
+        }
+    }
+}
