@@ -32,12 +32,16 @@ func library(_ name: String, pkgConfig: String? = nil, apt: String) -> Target {
 
 /// A domain service: the library `Services/<name>`, its thin executable in `Main/`, and its tests.
 /// A fifth service is one more line with this function.
-func service(_ name: String) -> [Target] {
+///
+/// `modules` are pure parts of the service in folders of its own, each a target that its tests can reach without a
+/// server.
+func service(_ name: String, modules: [String] = []) -> [Target] {
     [
         .target(
             name: name,
-            dependencies: ["Database", "Jobs", "Records", "Contracts", "ServiceKit", hummingbird, logging],
-            path: "Services/\(name)", exclude: ["Main"], swiftSettings: strict),
+            dependencies: ["Database", "Jobs", "Records", "Contracts", "ServiceKit", hummingbird, logging]
+                + modules.map { .byName(name: $0) },
+            path: "Services/\(name)", exclude: ["Main"] + modules, swiftSettings: strict),
         .executableTarget(
             name: "\(name)Main", dependencies: [.byName(name: name), "ServiceKit"],
             path: "Services/\(name)/Main", swiftSettings: strict),
@@ -45,6 +49,14 @@ func service(_ name: String) -> [Target] {
             name: "\(name)Tests", dependencies: [.byName(name: name), "Database", "Records", "Contracts", "Jobs"],
             path: "Tests/\(name)Tests", swiftSettings: strict),
     ]
+        + modules.flatMap { module -> [Target] in
+            [
+                .target(name: module, path: "Services/\(name)/\(module)", swiftSettings: strict),
+                .testTarget(
+                    name: "\(module)Tests", dependencies: [.byName(name: module), "SyntheticPeople"],
+                    path: "Tests/\(module)Tests", swiftSettings: strict),
+            ]
+        }
 }
 
 let domains = ["Contacts", "Opportunities", "Tickets", "Analytics"]
@@ -100,6 +112,8 @@ let package = Package(
                 "Analytics", logging,
             ],
             path: "Tests/TestSupport", swiftSettings: strict),
+        .target(
+            name: "SyntheticPeople", dependencies: ["Matching"], path: "Tests/SyntheticPeople", swiftSettings: strict),
         .testTarget(
             name: "JobsTests", dependencies: ["Jobs", "Database"], path: "Tests/JobsTests", swiftSettings: strict),
         .testTarget(
@@ -109,11 +123,11 @@ let package = Package(
             name: "IntegrationTests",
             dependencies: [
                 "TestSupport", "Database", "Redis", "Jobs", "Tenancy", "Records", "ServiceKit", "Contacts",
-                "Opportunities", "Tickets", "Analytics", "Contracts", logging, lifecycle,
+                "Opportunities", "Tickets", "Analytics", "Contracts", "Matching", "SyntheticPeople", logging, lifecycle,
             ],
             path: "Tests/IntegrationTests", swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests", dependencies: ["TestSupport", "Records", "Redis", "Database"],
             path: "Tests/EndToEndTests", swiftSettings: strict),
-    ] + domains.flatMap(service)
+    ] + domains.flatMap { service($0, modules: $0 == "Contacts" ? ["Matching"] : []) }
 )

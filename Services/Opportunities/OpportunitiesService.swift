@@ -15,5 +15,12 @@ package let opportunitiesService = ServiceDescription(
         registry.handle(FinishConversionJob.self) { job, context in
             try await LeadConversion(store: store).finish(job, context)
         }
+        let references = Repointing(store: store, target: "contact")
+        registry.on(ContactMerged.self, queue: "opportunities.events") { event, context in
+            try await references.move(event.merged, to: event.survivor, merge: event.merge, context)
+        }
+        registry.on(ContactUnmerged.self, queue: "opportunities.events") { event, context in
+            try await references.undo(merge: event.merge, context)
+        }
     }
 )

@@ -15,5 +15,12 @@ package let ticketsService = ServiceDescription(
         registry.handle(EscalateTicketJob.self) { job, context in
             try await Escalation(store: store).run(job, context)
         }
+        let references = Repointing(store: store, target: "contact")
+        registry.on(ContactMerged.self, queue: "tickets.events") { event, context in
+            try await references.move(event.merged, to: event.survivor, merge: event.merge, context)
+        }
+        registry.on(ContactUnmerged.self, queue: "tickets.events") { event, context in
+            try await references.undo(merge: event.merge, context)
+        }
     }
 )

@@ -17,6 +17,30 @@ public struct ContactUpdated: FactEvent {
     public init(facts: [Fact]) { self.facts = facts }
 }
 
+/// Two contacts were found to be one person: what belonged to `merged` belongs to `survivor` from now on.
+///
+/// Each service moves its own records, in a change set whose id is `merge`, so that it can undo just that.
+public struct ContactMerged: Event {
+    public static let name = "contacts.contact.merged"
+    public let merge: UUID
+    public let merged: UUID
+    public let survivor: UUID
+
+    public init(merge: UUID, merged: UUID, survivor: UUID) {
+        self.merge = merge
+        self.merged = merged
+        self.survivor = survivor
+    }
+}
+
+/// A merge was undone: what it moved goes back, save what has changed since.
+public struct ContactUnmerged: Event {
+    public static let name = "contacts.contact.unmerged"
+    public let merge: UUID
+
+    public init(merge: UUID) { self.merge = merge }
+}
+
 /// Somebody and a customer were in touch. `state` is the channel.
 public struct ActivityLogged: FactEvent {
     public static let name = "contacts.activity.logged"

@@ -64,6 +64,12 @@ public struct JobOptions: Sendable {
 
     public init() {}
 
+    /// For a job of many steps: it may take as long as it takes, and its tenant is charged a second beforehand.
+    package static let long = JobOptions().with {
+        $0.timeout = 0
+        $0.cost = 1000
+    }
+
     /// The same options with changes, for a declaration in one line.
     public func with(_ change: (inout JobOptions) -> Void) -> JobOptions {
         var copy = self

@@ -83,6 +83,25 @@ package final class Outbox: Service {
         transaction.afterCommit { [self] in push(jobs, tenant: tenant) }
     }
 
+    /// Enqueues a job whose state, progress and result can be read from `/v1/jobs/{id}` from its commit on.
+    package func enqueueTracked(
+        _ job: PendingJob, total: Int? = nil, note: String? = nil, in transaction: TenantTransaction
+    ) {
+        var job = job
+        job.options.isTracked = true
+        transaction.later(statusStatement(job, total: total, note: note, tenant: transaction.tenant))
+        enqueue([job], in: transaction)
+    }
+
+    /// The row of a tracked job's state, to be written with the job.
+    package func statusStatement(_ job: PendingJob, total: Int?, note: String?, tenant: TenantID) -> Statement {
+        Statement(
+            "insert into \(schema).job_status (tenant_id, id, name, total, note) values ($1, $2, $3, $4, $5)",
+            [
+                tenant.parameter, .uuid(job.id), .text(job.name), total.map(Parameter.int) ?? .null, .optional(note),
+            ])
+    }
+
     /// Enqueues `job` to run at `time`, known by `key`: enqueuing the same key again moves it.
     ///
     /// Once it is within a minute of its time it has left for Redis and can't be moved or withdrawn any more: the

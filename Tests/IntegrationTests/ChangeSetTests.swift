@@ -11,7 +11,7 @@ import Testing
 @Suite("Change sets")
 struct ChangeSetTests {
     /// How many seeds: `GUANXI_SEEDS` for a longer run.
-    static let seeds = ProcessInfo.processInfo.environment["GUANXI_SEEDS"].flatMap { Int($0) } ?? 100
+    static let seeds = ProcessInfo.processInfo.environment["GUANXI_SEEDS"].flatMap { Int($0) } ?? 40
 
     @Test("random changes and their undos, in any order that is possible, restore what was there")
     func undoInAnyOrder() async throws {
@@ -69,7 +69,8 @@ struct ChangeSetTests {
                         let (changed, started) = (try await walk.changes(of: context.changeSet), try await walk.jobs())
                         #expect(prediction.changes == changed, "seed \(seed): \(change)")
                         #expect(
-                            prediction.jobs == Array(started.dropFirst(jobsBefore.count)), "seed \(seed): \(change)")
+                            prediction.jobs.sorted() == started.dropFirst(jobsBefore.count).sorted(),
+                            "seed \(seed): \(change)")
                     case (.failure(let expected), .failure(let found)):
                         #expect(expected.code == found.code, "seed \(seed): \(change)")
                     default:

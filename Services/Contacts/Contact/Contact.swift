@@ -1,6 +1,8 @@
 import Contracts
 import Database
 import Foundation
+import Jobs
+import Matching
 import Records
 
 /// A person we know.
@@ -21,6 +23,7 @@ enum Contact {
             Field("phones", .list(channel(.phone), max: 20), Label("Telephone", "电话")).byDefault([]),
             Field("socials", .list(channel(.text(max: 200)), max: 20), Label("Social handles", "社交账号")).byDefault([]),
             Field("addresses", .list(address, max: 10), Label("Addresses", "地址")).byDefault([]),
+            Field("identifiers", .list(identifier, max: 10), Label("Identifiers", "证件号码")).byDefault([]),
             Field("needs", .tags(max: 50), Label("Needs", "需求")).byDefault([]),
             Field("risk_attitude", .choice(["cautious", "balanced", "bold"]), Label("Attitude to risk", "风险态度")),
             Field("likelihood_to_repurchase", .integer(min: 0, max: 10), Label("Likelihood to repurchase", "再购意愿")),
@@ -28,8 +31,10 @@ enum Contact {
             Field("do_not_contact", .boolean, Label("Do not contact", "请勿联系")).byDefault(false),
             Field("quality_score", .integer(min: 0, max: 100), Label("Quality of the record", "资料质量")).readOnly()
                 .sortable(),
+            Field("merged_into", .reference("contact"), Label("Merged into", "已合并至")).readOnly(),
+            Field("merge_id", .foreignID, Label("Merge", "合并")).readOnly(),
         ] + RecordType.origin,
-        rules: RecordRules(prepare: prepare, effects: effects))
+        rules: RecordRules(prepare: prepare, effects: effects, likeness: DuplicateRules.likeness))
 
     private static func channel(_ kind: FieldKind) -> [Field] {
         [
@@ -40,9 +45,18 @@ enum Contact {
         ]
     }
 
+    /// Numbers that others know the person by.
+    private static let identifier = [
+        Field("value", .text(max: 60), Label("Value", "值")).required(),
+        Field("kind", .choice(["national", "tax", "passport", "customer", "other"]), Label("Kind", "类型")).byDefault(
+            "other"),
+    ]
+
     private static let address = [
         Field("kind", .choice(["work", "home", "other"]), Label("Kind", "类型")).byDefault("home"),
+        Field("house_number", .text(max: 30), Label("House number", "门牌号")),
         Field("street", .text(max: 300), Label("Street", "街道")),
+        Field("additional", .text(max: 300), Label("Second line", "地址第二行")),
         Field("city", .text(max: 120), Label("City", "城市")),
         Field("region", .text(max: 120), Label("Region", "省")),
         Field("postal_code", .text(max: 20), Label("Postal code", "邮编")),
@@ -94,7 +108,19 @@ enum Contact {
         let fact = Fact(
             id: change.after.id, version: change.after.version, contact: change.after.id, at: change.after.createdAt,
             state: change.after.deletedAt == nil ? "active" : "deleted")
-        return Effects(
-            events: [change.kind == .create ? ContactCreated(facts: [fact]) : ContactUpdated(facts: [fact])])
+        var events: [any Event] = [
+            change.kind == .create ? ContactCreated(facts: [fact]) : ContactUpdated(facts: [fact])
+        ]
+        if change.kind == .update, change.changes("merge_id") {
+            if let merge = change.after.uuid("merge_id"), let survivor = change.after.uuid("merged_into") {
+                events.append(ContactMerged(merge: merge, merged: change.after.id, survivor: survivor))
+            } else if let merge = change.before?.uuid("merge_id") {
+                events.append(ContactUnmerged(merge: merge))
+            }
+        }
+        if change.kind != .update || MatchProfile.identifyingFields.contains(where: { change.changes($0) }) {
+            events.append(ContactIdentified(contacts: [change.after.id]))
+        }
+        return Effects(events: events)
     }
 }

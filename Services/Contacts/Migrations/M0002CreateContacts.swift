@@ -40,16 +40,20 @@ enum M0002CreateContacts {
             phones jsonb,
             socials jsonb,
             addresses jsonb,
+            identifiers jsonb,
             needs jsonb,
             risk_attitude text,
             likelihood_to_repurchase bigint,
             likelihood_to_recommend bigint,
             do_not_contact boolean,
             quality_score bigint,
+            merged_into uuid,
+            merge_id uuid,
             source text,
             external_id text,
             primary key (tenant_id, id),
-            foreign key (tenant_id, organization_id) references contacts.organization
+            foreign key (tenant_id, organization_id) references contacts.organization,
+            foreign key (tenant_id, merged_into) references contacts.contact
         ) partition by list (tenant_id);
         select platform.partition_by_tenant('contacts.contact');
         create index on contacts.contact (tenant_id, created_at, id) where deleted_at is null;

@@ -21,7 +21,7 @@ enum Lead {
                 "none"),
             Field("deal_name", .text(max: 200), Label("Name of the deal", "商机名称")).readOnly(),
             Field("deal_amount", .money, Label("Amount of the deal", "商机金额")).readOnly(),
-            Field("contact_id", .foreignID, Label("Contact", "联系人")).readOnly(),
+            Field("contact_id", .foreignID, Label("Contact", "联系人")).of("contact").readOnly(),
             Field("organization_id", .foreignID, Label("Organization", "公司")).readOnly(),
             Field("opportunity_id", .foreignID, Label("Opportunity", "商机")).readOnly(),
         ] + RecordType.origin)

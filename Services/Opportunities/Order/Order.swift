@@ -9,7 +9,7 @@ enum Order {
         "order", plural: "orders", schema: "opportunities", table: "sales_order", label: Label("Order", "订单"),
         fields: [
             Field("number", .text(max: 60), Label("Number", "订单号")).sortable(),
-            Field("contact_id", .foreignID, Label("Contact", "联系人")).required().immutable(),
+            Field("contact_id", .foreignID, Label("Contact", "联系人")).of("contact").required().immutable(),
             Field("opportunity_id", .reference("opportunity"), Label("Opportunity", "商机")),
             Field("currency", .currency, Label("Currency", "货币")).immutable(),
             Field("placed_at", .timestamp, Label("Placed", "下单时间")).sortable(),

@@ -15,7 +15,7 @@ enum Payment {
             Field("method", .choice(["transfer", "card", "cash", "wallet", "other"]), Label("Method", "方式")).byDefault(
                 "transfer"),
             Field("reference", .text(max: 200), Label("Reference", "备注")),
-            Field("contact_id", .foreignID, Label("Contact", "联系人")).readOnly(),
+            Field("contact_id", .foreignID, Label("Contact", "联系人")).of("contact").readOnly(),
         ] + RecordType.origin,
         rules: RecordRules(
             prepare: { draft in

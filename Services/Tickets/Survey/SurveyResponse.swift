@@ -15,7 +15,7 @@ enum SurveyResponse {
             Field("csat", .integer(min: 1, max: 5), Label("CSAT", "满意度")),
             Field("nps", .integer(min: 0, max: 10), Label("Would recommend", "推荐意愿")),
             Field("comment", .text(max: 5_000, multiline: true), Label("Comment", "意见")),
-            Field("contact_id", .foreignID, Label("Contact", "联系人")).readOnly(),
+            Field("contact_id", .foreignID, Label("Contact", "联系人")).of("contact").readOnly(),
             Field("gap", .number(min: -9, max: 9), Label("Gap", "满意度差距")).readOnly().sortable(),
         ],
         rules: RecordRules(prepare: prepare, check: check, effects: effects))

@@ -13,7 +13,7 @@ enum Ticket {
         fields: [
             Field("subject", .text(max: 300), Label("Subject", "主题")).required().sortable(),
             Field("description", .text(max: 20_000, multiline: true), Label("Description", "描述")),
-            Field("contact_id", .foreignID, Label("Requester", "客户")),
+            Field("contact_id", .foreignID, Label("Requester", "客户")).of("contact"),
             Field("organization_id", .foreignID, Label("Organization", "公司")),
             Field(
                 "channel", .choice(["email", "phone", "web", "chat", "social", "face_to_face"]), Label("Channel", "渠道")

@@ -26,8 +26,8 @@ struct RecordReversal: Sendable {
     enum Decision: Sendable {
         case nothing
         case conflicts([Conflict])
-        /// Set these columns, then delete it or bring it back where its life differs.
-        case change(values: [String: [String?]], life: Life)
+        /// Set these columns, then delete it or bring it back where its life differs; some fields stay as they are now.
+        case change(values: [String: [String?]], life: Life, except: [Conflict])
     }
 
     /// What becomes of the record itself.
@@ -82,9 +82,14 @@ struct RecordReversal: Sendable {
             found.current = RecordJSON.value(of: field, columns: now)
             conflicts.append(found)
         }
-        if !conflicts.isEmpty { return .conflicts(conflicts) }
-        if isCreation { return lives ? .change(values: [:], life: .ends) : .nothing }
-        return .change(values: values, life: lives == livedBefore ? .stays : lives ? .ends : .returns)
+        if isCreation {
+            // What was created goes whole or not at all.
+            if !conflicts.isEmpty { return .conflicts(conflicts) }
+            return lives ? .change(values: [:], life: .ends, except: []) : .nothing
+        }
+        for conflict in conflicts { values[conflict.field!] = nil }
+        let life: Life = lives == livedBefore ? .stays : lives ? .ends : .returns
+        return .change(values: values, life: life, except: conflicts)
     }
 
     /// A conflict with this record.

@@ -108,7 +108,7 @@ extension RecordStore {
         let schema = outbox.schema
         transaction.later(
             Statement(
-                "insert into \(schema).undone (tenant_id, change_set, undone_by) values ($1, $2, $3)",
+                "insert into \(schema).undone (tenant_id, change_set, undone_by) values ($1, $2, $3) on conflict do nothing",
                 [transaction.tenant.parameter, .uuid(id), .uuid(set)]))
         transaction.later(
             Statement(
@@ -194,19 +194,45 @@ extension RecordStore {
     func reverse(
         _ reversals: [RecordReversal], _ context: WriteContext, in transaction: TenantTransaction
     ) async throws -> UndoOutcome {
-        do {
-            return try await transaction.savepoint { try await reverseAll(reversals, context, in: transaction) }
-        } catch {
-            if reversals.count == 1, let problem = Self.refusal(error, reversals[0].type) {
-                var outcome = UndoOutcome()
-                outcome.add([reversals[0].conflict(problem.code, message: problem.detail)])
-                return outcome
-            }
-            guard reversals.count > 1, Self.refusal(error, reversals[0].type) != nil else { throw error }
-        }
+        // The last change first: what it took from an earlier one is free again when that one's turn comes.
+        let ordered = reversals.sorted { $0.entries.last!.at > $1.entries.last!.at }
+        if let outcome = try await attempt(ordered, context, in: transaction).outcome { return outcome }
         var outcome = UndoOutcome()
-        for reversal in reversals { outcome.add(try await reverse([reversal], context, in: transaction)) }
+        var waiting = ordered
+        var refusals: [RecordReversal.Conflict] = []
+        // One that is refused may only wait for another to be put back, which its own refers to.
+        repeat {
+            refusals = []
+            var refused: [RecordReversal] = []
+            for reversal in waiting {
+                let tried = try await attempt([reversal], context, in: transaction)
+                if let done = tried.outcome {
+                    outcome.add(done)
+                } else {
+                    refused.append(reversal)
+                    refusals.append(reversal.conflict(tried.refusal!.code, message: tried.refusal!.detail))
+                }
+            }
+            if refused.count == waiting.count { break }
+            waiting = refused
+        } while !waiting.isEmpty
+        outcome.add(refusals)
         return outcome
+    }
+
+    /// Puts records back in a savepoint, all or none: what came of it, or what a rule or a constraint had against it.
+    private func attempt(
+        _ reversals: [RecordReversal], _ context: WriteContext, in transaction: TenantTransaction
+    ) async throws -> (outcome: UndoOutcome?, refusal: Problem?) {
+        do {
+            let outcome = try await transaction.savepoint {
+                try await reverseAll(reversals, context, in: transaction)
+            }
+            return (outcome, nil)
+        } catch {
+            guard let problem = reversals.first.flatMap({ Self.refusal(error, $0.type) }) else { throw error }
+            return (nil, problem)
+        }
     }
 
     /// What `error` says to whoever asked for the undoing; nil when it is no fault of a record.
@@ -228,13 +254,15 @@ extension RecordStore {
             switch reversal.decide(current: record) {
             case .nothing: outcome.undone += 1
             case .conflicts(let conflicts): outcome.add(conflicts)
-            case .change(let values, let life):
+            case .change(let values, let life, let conflicts):
+                outcome.add(conflicts)
                 guard type.operations.contains(life == .stays ? .update : .delete) else {
                     outcome.add([reversal.conflict("not_undoable")])
                     continue
                 }
                 let scope = try context.scope(of: life == .stays ? .update : .delete, on: type)
                 try context.require(record!, within: scope, type)
+                if values.isEmpty && life == .stays { continue }
                 try await put(record!, type, values, life, context, in: transaction)
                 outcome.undone += 1
             }
@@ -270,11 +298,8 @@ extension RecordStore {
         if life == .returns {
             record = try await mark(type, record, deletedAt: nil, .restore, context, in: transaction)
         }
-        var draft = Draft(before: record, record: record, defaults: context.defaults, user: context.user, now: Date())
-        draft.record.values.merge(values) { $1 }
         // What follows from other fields follows from them as they are now.
-        if !values.isEmpty { try type.rules.prepare(&draft) }
-        record = try await update(type, draft, context, in: transaction)
+        record = try await change(type, record, completing: values, context, in: transaction)
         if life == .ends {
             _ = try await mark(type, record, deletedAt: Date(), .delete, context, in: transaction)
         }

@@ -33,17 +33,11 @@ extension RecordStore {
                 RunUndo(
                     changeSet: id, undoing: context.changeSet, policy: policy, records: records, actor: context.actor)),
             traceparent: context.traceparent)
-        job.options.isTracked = true
-        job.options.timeout = 0
-        job.options.cost = 1000
+        job.options = .long
         let pending = job
         return try await inTransaction(context, dryRun: false) { transaction in
             try await requireInEffect(id, in: transaction)
-            transaction.later(
-                Statement(
-                    "insert into \(schema).job_status (tenant_id, id, name, total, note) values ($1, $2, $3, $4, 'records')",
-                    [context.tenant.parameter, .uuid(pending.id), .text(pending.name), .int(records)]))
-            outbox.enqueue([pending], in: transaction)
+            outbox.enqueueTracked(pending, total: records, note: "records", in: transaction)
             let answer: JSONValue = [
                 "job_id": .string(pending.id.lowercased), "change_set": .string(context.changeSet.lowercased),
             ]
@@ -71,8 +65,9 @@ package struct UndoRunner: Sendable {
                 let current = try await store.standing(reversals, locked: false, in: transaction)
                 var found = UndoOutcome()
                 for reversal in reversals {
-                    if case .conflicts(let conflicts) = reversal.decide(current: current[reversal.key]) {
-                        found.add(conflicts)
+                    switch reversal.decide(current: current[reversal.key]) {
+                    case .nothing: break
+                    case .conflicts(let conflicts), .change(_, _, let conflicts): found.add(conflicts)
                     }
                 }
                 return found

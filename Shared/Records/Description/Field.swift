@@ -54,6 +54,8 @@ package struct Field: Sendable {
     package var isSortable = false
     /// What stands where a creation says nothing, as JSON.
     package var defaultValue: JSONValue?
+    /// The record type of another service whose id a `foreignID` is: where two of its records become one, it follows.
+    package var foreignType: String?
 
     package init(_ name: String, _ kind: FieldKind, _ label: Label) {
         self.name = name
@@ -72,10 +74,18 @@ package struct Field: Sendable {
     /// The field with what stands there when a creation says nothing.
     package func byDefault(_ value: JSONValue) -> Field { with { $0.defaultValue = value } }
 
+    /// The id of a record of another service's `type`.
+    package func of(_ type: String) -> Field { with { $0.foreignType = type } }
+
     private func with(_ change: (inout Field) -> Void) -> Field {
         var copy = self
         change(&copy)
         return copy
+    }
+
+    /// The type of record that the field refers to, in this service or another.
+    package var target: String? {
+        if case .reference(let name) = kind { name } else { foreignType }
     }
 
     /// The table's columns that hold the field.

@@ -84,6 +84,22 @@ package struct Effects: Sendable {
     }
 }
 
+/// How a type finds records that may be the same as a new one.
+package struct LikenessRules: Sendable {
+    /// What must be written with a new record for later ones to find it.
+    package let index: @Sendable (Draft, TenantID) -> [Statement]
+    /// Records that are likely the same as the draft, as the answer shows them; empty for none.
+    package let find: @Sendable (Draft, TenantTransaction) async throws -> [JSONValue]
+
+    package init(
+        index: @escaping @Sendable (Draft, TenantID) -> [Statement],
+        find: @escaping @Sendable (Draft, TenantTransaction) async throws -> [JSONValue]
+    ) {
+        self.index = index
+        self.find = find
+    }
+}
+
 /// A domain's own say in the changes of its records. All of it runs in the change's transaction or before it.
 package struct RecordRules: Sendable {
     /// Completes and checks a draft without looking at the database. Throws `FieldError` or `Problem`.
@@ -94,16 +110,20 @@ package struct RecordRules: Sendable {
     package var effects: @Sendable (Change) throws -> Effects
     /// What follows from a change and needs the database.
     package var after: (@Sendable (Change, TenantTransaction, Outbox) async throws -> Void)?
+    /// Asked before a creation over HTTP, unless the caller allows duplicates.
+    package var likeness: LikenessRules?
 
     package init(
         prepare: @escaping @Sendable (inout Draft) throws -> Void = { _ in },
         check: (@Sendable (inout Draft, TenantTransaction) async throws -> Void)? = nil,
         effects: @escaping @Sendable (Change) throws -> Effects = { _ in Effects() },
-        after: (@Sendable (Change, TenantTransaction, Outbox) async throws -> Void)? = nil
+        after: (@Sendable (Change, TenantTransaction, Outbox) async throws -> Void)? = nil,
+        likeness: LikenessRules? = nil
     ) {
         self.prepare = prepare
         self.check = check
         self.effects = effects
         self.after = after
+        self.likeness = likeness
     }
 }

@@ -59,16 +59,10 @@ package struct HistoryVerification: Sendable {
         var job = PendingJob(
             name: "\(schema).verify-history", queue: "\(schema).default", payload: Array("{}".utf8),
             traceparent: context.traceparent)
-        job.options.isTracked = true
-        job.options.timeout = 0
-        job.options.cost = 1000
+        job.options = .long
         let pending = job
         try await store.database.withTenant(context.tenant) { transaction in
-            transaction.later(
-                Statement(
-                    "insert into \(schema).job_status (tenant_id, id, name, note) values ($1, $2, $3, 'entries')",
-                    [context.tenant.parameter, .uuid(pending.id), .text(pending.name)]))
-            store.outbox.enqueue([pending], in: transaction)
+            store.outbox.enqueueTracked(pending, note: "entries", in: transaction)
         }
         return pending.id
     }

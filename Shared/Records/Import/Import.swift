@@ -14,10 +14,19 @@ package struct ImportOptions: Sendable {
         case ask
     }
 
+    /// What happens to a row with a value that its field does not take.
+    package enum BadValues: String, Sendable, CaseIterable {
+        /// The row stays out.
+        case refuse
+        /// The row goes in without the value, which is reported all the same.
+        case leaveOut = "leave_out"
+    }
+
     package let type: RecordType
     package let format: Format
     package let mapping: [String: String]?
     package let duplicates: Duplicates
+    package let badValues: BadValues
     package let source: String?
     package let dryRun: Bool
 
@@ -28,7 +37,7 @@ package struct ImportOptions: Sendable {
         }
         var errors: [FieldError] = []
         for name in members.keys.sorted()
-        where !["type", "format", "mapping", "duplicates", "source", "dry_run"].contains(name) {
+        where !["type", "format", "mapping", "duplicates", "bad_values", "source", "dry_run"].contains(name) {
             errors.append(FieldError("/options/\(name)", "unknown_field", "There is no such option."))
         }
         let type = members["type"]?.text.flatMap { catalogue.type(named: $0) ?? catalogue.type(plural: $0) }
@@ -46,6 +55,7 @@ package struct ImportOptions: Sendable {
         }
         format = choice("format", .csv)
         duplicates = choice("duplicates", .skip)
+        badValues = choice("bad_values", .refuse)
         if let given = members["dry_run"], given != .null, given.bool == nil {
             errors.append(FieldError("/options/dry_run", "not_a_boolean", "true or false belongs here."))
         }
@@ -77,7 +87,7 @@ package struct ImportOptions: Sendable {
     var json: JSONValue {
         [
             "type": .string(type.name), "format": .string(format.rawValue), "duplicates": .string(duplicates.rawValue),
-            "dry_run": .bool(dryRun), "source": JSONValue(source),
+            "bad_values": .string(badValues.rawValue), "dry_run": .bool(dryRun), "source": JSONValue(source),
             "mapping": mapping.map { .object($0.mapValues { .string($0) }) } ?? .null,
         ]
     }
@@ -147,9 +157,8 @@ package struct ImportUpload: Sendable {
         var job = PendingJob(
             name: "\(schema).run-import", queue: "\(schema).import",
             payload: try JobCoding.encode(RunImport(importID: id)), traceparent: context.traceparent)
+        job.options = .long
         job.options.isTracked = true
-        job.options.timeout = 0
-        job.options.cost = 1000
         var context = context
         if let given = context.idempotency {
             context.idempotency = WriteContext.Idempotency(
@@ -170,10 +179,7 @@ package struct ImportUpload: Sendable {
                     .text(options.format.rawValue), .text(options.json.encoded), .int(bytes), .int(chunks),
                     .text(context.actor), .uuid(context.changeSet),
                 ]),
-            Statement(
-                """
-                insert into \(schema).job_status (tenant_id, id, name, total, note) values ($1, $2, $3, $4, 'bytes')
-                """, [context.tenant.parameter, .uuid(job.id), .text(job.name), .int(bytes)]),
+            store.outbox.statusStatement(job, total: bytes, note: "bytes", tenant: context.tenant),
         ]
         statements += store.outbox.statements(for: [job], tenant: context.tenant)
         let (write, started) = (context, statements)

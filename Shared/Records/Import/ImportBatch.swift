@@ -31,6 +31,8 @@ struct ImportBatch: Sendable {
         let column: String
         let code: String
         let message: String
+        /// The row went in all the same, without the value.
+        var isLeftOut = false
     }
 
     /// What a batch came to.
@@ -42,17 +44,18 @@ struct ImportBatch: Sendable {
         var errors: [RowError] = []
 
         func statements(_ plan: ImportPlan, tenant: TenantID) -> [Statement] {
-            let failed = Set(errors.map(\.row.number)).count
+            let failed = Set(errors.filter { !$0.isLeftOut }.map(\.row.number)).count
             var statements = [
                 Statement(
                     """
                     update \(plan.schema).import set rows_done = rows_done + $3, created = created + $4,
-                        updated = updated + $5, skipped = skipped + $6, failed = failed + $7
+                        updated = updated + $5, skipped = skipped + $6, failed = failed + $7,
+                        values_left_out = values_left_out + $8
                     where tenant_id = $1 and id = $2
                     """,
                     [
                         tenant.parameter, .uuid(plan.id), .int(rows), .int(created), .int(updated), .int(skipped),
-                        .int(failed),
+                        .int(failed), .int(errors.filter(\.isLeftOut).count),
                     ])
             ]
             if !errors.isEmpty {
@@ -101,17 +104,16 @@ struct ImportBatch: Sendable {
                 continue
             }
             do {
-                let json = try read(row, mapping, columns)
-                let item = Prepared.Item(
-                    row: row, json: json, draft: try store.draft(type, creating: json, plan.context))
+                let (json, draft, leftOut) = try draft(try read(row, mapping, columns))
+                let item = Prepared.Item(row: row, json: json, draft: draft)
+                for field in leftOut {
+                    prepared.errors.append(error(field, row, mapping, isLeftOut: true))
+                }
                 let isRepeated = Self.key(item.draft.record).map { !seen.insert($0).inserted } ?? false
                 if isRepeated { prepared.repeated.append(item) } else { prepared.unrepeated.append(item) }
             } catch let problem as Problem {
                 let fields = problem.fields.isEmpty ? [FieldError("", problem.code, problem.detail)] : problem.fields
-                for field in fields {
-                    let column = mapping?.column(of: field.pointer) ?? String(field.pointer.drop { $0 == "/" })
-                    prepared.errors.append(RowError(row: row, column: column, code: field.code, message: field.message))
-                }
+                for field in fields { prepared.errors.append(error(field, row, mapping)) }
             } catch {
                 prepared.errors.append(
                     RowError(row: row, column: "", code: "unreadable", message: "The row can't be read."))
@@ -121,6 +123,31 @@ struct ImportBatch: Sendable {
             prepared.together = try together(prepared.unrepeated.map(\.draft))
         }
         return prepared
+    }
+
+    /// The row as a draft. Where values may be left out, those that are refused go one field after the other, as long
+    /// as something is left; what they were refused for is given with the draft.
+    private func draft(_ json: JSONValue) throws -> (json: JSONValue, draft: Draft, leftOut: [FieldError]) {
+        var json = json
+        var leftOut: [FieldError] = []
+        while true {
+            do {
+                return (json, try store.draft(type, creating: json, plan.context), leftOut)
+            } catch let problem as Problem where plan.options.badValues == .leaveOut {
+                // From the last on: an entry that goes moves those behind it.
+                let rest = problem.fields.reversed().reduce(json) { $0.removing(pointer: $1.pointer) }
+                guard rest != json, !problem.fields.isEmpty else { throw problem }
+                json = rest
+                leftOut += problem.fields
+            }
+        }
+    }
+
+    private func error(
+        _ field: FieldError, _ row: DelimitedText.Row, _ mapping: ImportMapping?, isLeftOut: Bool = false
+    ) -> RowError {
+        let column = mapping?.column(of: field.pointer) ?? String(field.pointer.drop { $0 == "/" })
+        return RowError(row: row, column: column, code: field.code, message: field.message, isLeftOut: isLeftOut)
     }
 
     private func read(_ row: DelimitedText.Row, _ mapping: ImportMapping?, _ columns: [String: Int]) throws -> JSONValue

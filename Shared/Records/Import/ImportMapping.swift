@@ -84,7 +84,10 @@ package struct ImportMapping: Sendable {
         "company": "name", "title": "job_title", "street": "addresses.street", "address": "addresses.street",
         "city": "addresses.city", "suburb": "addresses.city", "postcode": "addresses.postal_code",
         "zip": "addresses.postal_code", "postal_code": "addresses.postal_code", "state": "addresses.region",
-        "country": "addresses.country",
+        "country": "addresses.country", "street_number": "addresses.house_number",
+        "house_number": "addresses.house_number", "address_1": "addresses.street", "address1": "addresses.street",
+        "address_2": "addresses.additional", "address2": "addresses.additional", "soc_sec_id": "identifiers.national",
+        "ssn": "identifiers.national", "national_id": "identifiers.national", "tax_id": "identifiers.tax",
     ]
 
     /// One row as a record's JSON. Texts become numbers, booleans and days where the field wants them.

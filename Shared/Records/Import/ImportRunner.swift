@@ -48,13 +48,13 @@ package struct ImportRunner: Sendable {
                     [transaction.tenant.parameter, .uuid(plan.id)]))
             context.progress(done: plan.bytes, total: plan.bytes, in: transaction)
             let counts = try await transaction.query(
-                "select rows_done, created, updated, skipped, failed from \(plan.schema).import where tenant_id = $1 and id = $2",
+                "select rows_done, created, updated, skipped, failed, values_left_out from \(plan.schema).import where tenant_id = $1 and id = $2",
                 [transaction.tenant.parameter, .uuid(plan.id)])
             var result: [String: JSONValue] = [
                 "import_id": .string(plan.id.lowercased), "dry_run": .bool(plan.options.dryRun),
                 "errors": .string("/v1/imports/\(plan.id.lowercased)/errors"),
             ]
-            for (index, name) in ["rows", "created", "updated", "skipped", "failed"].enumerated() {
+            for (index, name) in ["rows", "created", "updated", "skipped", "failed", "values_left_out"].enumerated() {
                 result[name] = JSONValue(counts.int(0, index) ?? 0)
             }
             if let header = end.header {

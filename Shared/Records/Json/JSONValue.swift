@@ -126,3 +126,23 @@ package enum JSONText {
         }
     }
 }
+
+extension JSONValue {
+    /// The value without what a JSON pointer leads to (RFC 6901); itself where that is nothing. Of a list's entries the
+    /// whole entry goes: what is left of it would say something else.
+    func removing(pointer: String) -> JSONValue {
+        let steps = pointer.split(separator: "/").map(String.init)
+        guard let first = steps.first, case .object(var members) = self, let member = members[first] else {
+            return self
+        }
+        if steps.count > 1, case .array(var entries) = member, let index = Int(steps[1]),
+            entries.indices.contains(index)
+        {
+            entries.remove(at: index)
+            members[first] = .array(entries)
+        } else {
+            members[first] = nil
+        }
+        return .object(members)
+    }
+}

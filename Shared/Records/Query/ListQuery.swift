@@ -105,17 +105,19 @@ package struct ListQuery: Sendable {
 }
 
 /// Keyset paging: where a page ended, signed, so that the next one begins there whatever was written in between.
-struct PageCursor {
+package struct PageCursor {
     let secret: [UInt8]
     /// What the cursor belongs to: tenant, type, order and filter. It opens nothing else.
     let context: String
 
-    func encode(_ values: [String?]) -> String {
+    /// The cursor that begins after `values`.
+    package func encode(_ values: [String?]) -> String {
         let content = JSONValue.array(values.map { JSONValue($0) }).encodedBytes
         return Sodium.base64(tag(content) + content)
     }
 
-    func decode(_ text: String, count: Int) throws(Problem) -> [String?] {
+    /// What `encode` was given; throws 400 for anything else.
+    package func decode(_ text: String, count: Int) throws(Problem) -> [String?] {
         let problem = Problem.badRequest("invalid_cursor", "The cursor is not one that this list gave.")
         guard let bytes = Sodium.bytes(base64: text), bytes.count > 16 else { throw problem }
         let content = Array(bytes.dropFirst(16))

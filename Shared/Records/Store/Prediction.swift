@@ -8,18 +8,25 @@ struct NotedChange: Sendable {
     let change: Change
 }
 
+/// Records that are likely the same as one to be created, for its prediction.
+struct LikelyDuplicates: Sendable {
+    let matches: [JSONValue]
+}
+
 /// What a dry run found that a write would do: every record it would change and how, and every job it would start.
 ///
 /// It is read from the write's own transaction before that is rolled back, so it can say nothing else than what the
 /// write does. Ids and times that a real run would make anew are left out.
 package enum Prediction {
-    /// `{"dry_run": true, "record": …, "changes": […], "jobs": […]}`.
+    /// `{"dry_run": true, "record": …, "changes": […], "jobs": […], "duplicates": […]}`.
     static func json(_ transaction: TenantTransaction, record: JSONValue?) -> JSONValue {
         let notes = transaction.notes
         let changes = notes.compactMap { $0 as? NotedChange }.map(json)
         let jobs = notes.compactMap { $0 as? PendingJob }.map(json)
+        let duplicates = notes.compactMap { $0 as? LikelyDuplicates }.flatMap(\.matches)
         return [
             "dry_run": true, "record": record ?? .null, "changes": .array(changes), "jobs": .array(jobs),
+            "duplicates": .array(duplicates),
         ]
     }
 

@@ -7,8 +7,12 @@ extension RecordStore {
     // MARK: Over HTTP
 
     /// Creates a record from `body`, or with `dryRun` says what would be created and rolls back.
+    ///
+    /// Where the type can tell likely duplicates, they are refused with 409 and the records in question, unless they are
+    /// allowed; a dry run lists them.
     package func create(
-        _ type: RecordType, _ body: JSONValue, dryRun: Bool = false, _ context: WriteContext
+        _ type: RecordType, _ body: JSONValue, dryRun: Bool = false, allowingDuplicates: Bool = false,
+        _ context: WriteContext
     ) async throws -> WriteResult {
         guard type.operations.contains(.create) else {
             throw Problem(405, "not_allowed", "These records are not created here.")
@@ -17,10 +21,24 @@ extension RecordStore {
         let draft = try self.draft(type, creating: body, context)
         try context.require(draft.record, within: scope, type)
         return try await mapping(type, context) {
-            if type.rules.check == nil && type.rules.after == nil && !dryRun {
+            let asks = type.rules.likeness != nil && !allowingDuplicates
+            if type.rules.check == nil && type.rules.after == nil && !dryRun && !asks {
                 return try await createAtOnce(type, draft, context)
             }
             return try await inTransaction(context, dryRun: dryRun) { transaction in
+                if asks, let likeness = type.rules.likeness {
+                    let found = try await likeness.find(draft, transaction)
+                    if dryRun { transaction.note(LikelyDuplicates(matches: found)) }
+                    if !found.isEmpty && !dryRun {
+                        throw Problem(
+                            409, "duplicates",
+                            "This \(type.name) is likely here already; allow_duplicates=true goes on.",
+                            extra: ["duplicates": .array(found)])
+                    }
+                }
+                for statement in type.rules.likeness?.index(draft, context.tenant) ?? [] {
+                    transaction.later(statement)
+                }
                 let record = try await insert(type, draft, context, in: transaction)
                 // A prediction has no id: the record it speaks of does not exist, and the real one will have another.
                 return WriteResult(
@@ -41,6 +59,7 @@ extension RecordStore {
         var statements = context.idempotency.map { [remember(result, $0, context)] } ?? []
         let writer = RecordStatements(type: type)
         statements += referenceChecks(type, draft, context)
+        statements += type.rules.likeness?.index(draft, context.tenant) ?? []
         statements += [
             writer.insert([draft.record], tenant: context.tenant), writer.history(change, context: context),
         ]
@@ -223,6 +242,34 @@ extension RecordStore {
         return draft.record
     }
 
+    /// Changes fields as `change` does, and lets the type's rules complete what follows from them.
+    @discardableResult
+    package func change(
+        _ type: RecordType, _ before: Record, completing values: [String: [String?]], _ context: WriteContext,
+        in transaction: TenantTransaction
+    ) async throws -> Record {
+        var draft = Draft(before: before, record: before, defaults: context.defaults, user: context.user, now: Date())
+        draft.record.values.merge(values) { $1 }
+        if !values.isEmpty { try type.rules.prepare(&draft) }
+        return try await update(type, draft, context, in: transaction)
+    }
+
+    /// Deletes, softly, a record whose row the transaction holds: for rules and jobs.
+    package func remove(
+        _ type: RecordType, _ before: Record, _ context: WriteContext, in transaction: TenantTransaction
+    ) async throws {
+        _ = try await mark(type, before, deletedAt: Date(), .delete, context, in: transaction)
+    }
+
+    /// Runs a write of several records as one: with the context's idempotency, its prediction instead with `dryRun`, and
+    /// the database's refusals in the words of the HTTP surface.
+    package func writing(
+        _ type: RecordType, dryRun: Bool, _ context: WriteContext,
+        _ body: @Sendable (TenantTransaction) async throws -> WriteResult
+    ) async throws -> WriteResult {
+        try await mapping(type, context) { try await inTransaction(context, dryRun: dryRun, body) }
+    }
+
     func mark(
         _ type: RecordType, _ before: Record, deletedAt: Date?, _ kind: Change.Kind, _ context: WriteContext,
         in transaction: TenantTransaction
@@ -305,158 +352,12 @@ extension RecordStore {
         let condition = context.condition(scope, &builder)
         if let record = try await lock(type, id, scope: condition, builder: builder, in: transaction) { return record }
         // Whoever may read it is told that changing it is not theirs; to everybody else it does not exist.
-        _ = try await get(type, id, context)
+        let standing = try await get(type, id, context)
+        if standing.id != id {
+            throw Problem(
+                409, "merged", "This \(type.name) has become part of another one.",
+                extra: ["merged_into": .string(standing.id.lowercased)])
+        }
         throw Problem(403, "forbidden", "This \(type.name) belongs to somebody else.")
-    }
-
-    // MARK: Conflicts
-
-    private func refuseStale(
-        _ type: RecordType, _ current: Record, base: Int, submitted: [String: JSONValue], merging: Bool,
-        in transaction: TenantTransaction
-    ) async throws {
-        let rows = try await transaction.query(
-            """
-            select changes::text from \(type.schema).history
-            where tenant_id = $1 and record_type = $2 and record_id = $3 and version > $4 order by version
-            """, [transaction.tenant.parameter, .text(type.name), .uuid(current.id), .int(base)])
-        // What a field was at the base version is what its first later change came from.
-        var baseValues: [String: JSONValue] = [:]
-        for row in 0..<rows.count {
-            guard let changes = rows.text(row, 0).flatMap({ try? JSONParser.parse($0.utf8) })?.object else { continue }
-            for (name, change) in changes where baseValues[name] == nil { baseValues[name] = change["from"] ?? .null }
-        }
-        var conflicts: [JSONValue] = []
-        for field in type.fields {
-            guard let was = baseValues[field.name] else { continue }
-            // A deletion submits nothing and conflicts with every change.
-            guard submitted.isEmpty || submitted[field.name] != nil else { continue }
-            conflicts.append([
-                "field": .string(field.name), "base": was,
-                "current": RecordJSON.value(of: field, columns: current.values[field.name] ?? [nil]),
-                "submitted": submitted[field.name] ?? .null,
-            ])
-        }
-        if merging && conflicts.isEmpty && base < current.version { return }
-        throw Problem(
-            412, "stale", "The \(type.name) has changed since version \(base).",
-            extra: ["current_version": JSONValue(current.version), "conflicts": .array(conflicts)])
-    }
-
-    // MARK: Idempotency and errors
-
-    func inTransaction(
-        _ context: WriteContext, dryRun: Bool,
-        _ body: @Sendable (TenantTransaction) async throws -> WriteResult
-    ) async throws -> WriteResult {
-        do {
-            return try await database.withTenant(context.tenant) { transaction in
-                if let idempotency = context.idempotency,
-                    let earlier = try await replay(idempotency, context, in: transaction)
-                {
-                    return earlier
-                }
-                let result = try await body(transaction)
-                if dryRun {
-                    // Constraints are checked as the real run would check them, then everything is rolled back.
-                    try await transaction.batch([])
-                    let record = try? JSONParser.parse(result.body)
-                    let prediction = Prediction.json(transaction, record: record)
-                    throw DryRun(
-                        result: WriteResult(
-                            status: 200, id: result.id, version: nil, body: prediction.encodedBytes))
-                }
-                if let idempotency = context.idempotency {
-                    transaction.later(remember(result, idempotency, context))
-                }
-                return result
-            }
-        } catch let dry as DryRun {
-            return dry.result
-        }
-    }
-
-    private struct DryRun: Error { let result: WriteResult }
-
-    /// The statement that keeps an answer for whoever repeats its request.
-    func remember(
-        _ result: WriteResult, _ idempotency: WriteContext.Idempotency, _ context: WriteContext
-    ) -> Statement {
-        Statement(
-            """
-            insert into \(outbox.schema).idempotency (tenant_id, actor, key, digest, status, record_id, version, body)
-            values ($1, $2, $3, $4, $5, $6, $7, $8)
-            """,
-            [
-                context.tenant.parameter, .text(context.actor), .text(idempotency.key), .bytes(idempotency.digest),
-                .int(result.status), result.id.map(Parameter.uuid) ?? .null,
-                result.version.map(Parameter.int) ?? .null, .text(String(decoding: result.body, as: UTF8.self)),
-            ])
-    }
-
-    private static let replaySQL = "select digest, status, record_id, version, body from"
-
-    private func replay(
-        _ idempotency: WriteContext.Idempotency, _ context: WriteContext, in transaction: TenantTransaction
-    ) async throws -> WriteResult? {
-        let rows = try await transaction.query(replayStatement(idempotency, context))
-        return try replayed(rows, idempotency)
-    }
-
-    private func replayStatement(_ idempotency: WriteContext.Idempotency, _ context: WriteContext) -> Statement {
-        Statement(
-            "\(Self.replaySQL) \(outbox.schema).idempotency where tenant_id = $1 and actor = $2 and key = $3",
-            [context.tenant.parameter, .text(context.actor), .text(idempotency.key)])
-    }
-
-    private func replayed(_ rows: Rows, _ idempotency: WriteContext.Idempotency) throws -> WriteResult? {
-        guard rows.count == 1 else { return nil }
-        guard rows.bytes(0, 0) == idempotency.digest else {
-            throw Problem(422, "idempotency_key_reused", "This Idempotency-Key came before with another request.")
-        }
-        return WriteResult(
-            status: rows.int(0, 1)!, id: rows.uuid(0, 2), version: rows.int(0, 3),
-            body: Array(rows.text(0, 4)!.utf8), isReplay: true)
-    }
-
-    /// Runs `body` and tells the database's refusals in the words of the HTTP surface.
-    func mapping(
-        _ type: RecordType, _ context: WriteContext, _ body: () async throws -> WriteResult
-    ) async throws -> WriteResult {
-        do {
-            return try await body()
-        } catch let error as DatabaseError {
-            if error.code == .uniqueViolation, error.constraint?.contains("idempotency") == true,
-                let idempotency = context.idempotency
-            {
-                // The same request came twice at the same time: give the answer of the first.
-                let rows = try await database.query(
-                    tenant: context.tenant, replayStatement(idempotency, context), readOnly: true)
-                if let earlier = try replayed(rows, idempotency) { return earlier }
-            }
-            throw Self.problem(error, type) ?? error
-        }
-    }
-
-    /// The refusal that a constraint's violation means to a caller; nil when it is no fault of theirs.
-    package static func problem(_ error: DatabaseError, _ type: RecordType) -> Problem? {
-        let field = error.constraint.flatMap { type.field(ofConstraint: $0) }
-        let pointer = "/\(field?.name ?? "")"
-        switch error.code {
-        case .uniqueViolation:
-            return Problem(
-                409, "not_unique", "Another \(type.name) has the same \(field?.label.en.lowercased() ?? "key").",
-                fields: [FieldError(pointer, "not_unique", "This value is taken.")])
-        case .foreignKeyViolation:
-            return Problem(
-                409, "no_such_record", "A record that this one refers to does not exist.",
-                fields: [FieldError(pointer, "no_such_record", "There is no such record.")])
-        case .checkViolation, .invalidValue:
-            return .invalid(pointer, "invalid_value", "This value can't be taken.")
-        case .conflict, .lockUnavailable:
-            return Problem(409, "busy", "Another change was in the way. Try again.", headers: [("Retry-After", "1")])
-        default:
-            return nil
-        }
     }
 }

@@ -19,13 +19,17 @@ package struct RecordStore: Sendable {
         self.secret = secret
     }
 
+    /// Cursors of the list that `context` describes: they open no other.
+    package func cursor(_ context: String) -> PageCursor { PageCursor(secret: secret, context: context) }
+
     // MARK: Reading
 
-    /// One living record as JSON with its version. Throws 404 for a record that is not there, not the tenant's, or
-    /// outside the bearer's scope: the three look alike.
+    /// One living record as JSON with its version. A record that was merged into another answers with that one, whose id
+    /// it then has. Throws 404 for a record that is not there, not the tenant's, or outside the bearer's scope: the three
+    /// look alike.
     package func get(
         _ type: RecordType, _ id: UUID, fields: Set<String>? = nil, _ context: WriteContext
-    ) async throws -> (body: [UInt8], version: Int) {
+    ) async throws -> (body: [UInt8], version: Int, id: UUID) {
         let scope = try context.scope(of: .read, on: type)
         var builder = SQLBuilder([context.tenant.parameter, .uuid(id)])
         let condition = context.condition(scope, &builder)
@@ -36,11 +40,25 @@ package struct RecordStore: Sendable {
                 select \(type.selectList) from \(type.table) r
                 where r.tenant_id = $1 and r.id = $2 and r.deleted_at is null\(condition)
                 """, builder.parameters), readOnly: true)
-        guard rows.count == 1 else { throw Problem.notFound(type.name) }
+        guard rows.count == 1 else {
+            guard let survivor = try await survivor(of: id, type, context) else { throw Problem.notFound(type.name) }
+            return try await get(type, survivor, fields: fields, context)
+        }
         var body: [UInt8] = []
         body.reserveCapacity(1024)
         RecordJSON.append(rows, 0, type: type, only: fields, to: &body)
-        return (body, rows.int(0, 1)!)
+        return (body, rows.int(0, 1)!, id)
+    }
+
+    /// The record that a deleted one was merged into.
+    private func survivor(of id: UUID, _ type: RecordType, _ context: WriteContext) async throws -> UUID? {
+        guard type.field("merged_into") != nil else { return nil }
+        let rows = try await database.query(
+            tenant: context.tenant,
+            Statement(
+                "select merged_into from \(type.table) where tenant_id = $1 and id = $2 and deleted_at is not null",
+                [context.tenant.parameter, .uuid(id)]), readOnly: true)
+        return rows.isEmpty ? nil : rows.uuid(0, 0)
     }
 
     /// One page of a list.

@@ -75,6 +75,7 @@ package enum RecordsSchema {
                 updated bigint not null default 0,
                 skipped bigint not null default 0,
                 failed bigint not null default 0,
+                values_left_out bigint not null default 0,
                 actor text not null,
                 change_set uuid not null,
                 created_at timestamptz not null default now(),

@@ -95,14 +95,7 @@ extension CommonEndpoints {
             }
             let dryRun = try request.flag("dry_run")
             let result = try await store.undo(try request.id(), policy: policy, dryRun: dryRun, request.context)
-            var answer = EndpointResponse(result.status, result.body)
-            answer.headers.append((.changeSet, request.context.changeSet.lowercased))
-            if let job = result.id {
-                answer.headers.append((.location, "\(request.prefix)/v1/jobs/\(job.lowercased)"))
-            }
-            if result.isReplay { answer.headers.append((.idempotencyReplayed, "true")) }
-            if dryRun { answer.headers.append((.dryRun, "true")) }
-            return answer
+            return EndpointResponse(result, to: request, dryRun: dryRun, at: "/v1/jobs")
         }
     }
 }

@@ -87,6 +87,21 @@ package struct EndpointResponse: Sendable {
     }
 }
 
+extension EndpointResponse {
+    /// The answer to a write: its change set, version, whether it came before or is only predicted, and, where something
+    /// new came to be, its place: `path` and its id.
+    package init(_ result: WriteResult, to request: EndpointRequest, dryRun: Bool = false, at path: String? = nil) {
+        self.init(result.status, result.body)
+        headers.append((.changeSet, request.context.changeSet.lowercased))
+        if let version = result.version { headers.append((.eTag, "\"\(version)\"")) }
+        if [201, 202].contains(result.status), let path, let id = result.id {
+            headers.append((.location, "\(request.prefix)\(path)/\(id.lowercased)"))
+        }
+        if result.isReplay { headers.append((.idempotencyReplayed, "true")) }
+        if dryRun { headers.append((.dryRun, "true")) }
+    }
+}
+
 /// One thing that a service answers: where, what it is, and how.
 package struct Endpoint: Sendable {
     /// The methods that endpoints have; HEAD is answered by GET without its body.

@@ -51,12 +51,7 @@ extension CommonEndpoints {
             }
             // From here on an error may hide a commit, and a committed import needs its file: nothing is discarded.
             let result = try await upload.finish(options)
-            var answer = EndpointResponse(202, result.body)
-            if let job = result.id {
-                answer.headers.append((.location, "\(request.prefix)/v1/jobs/\(job.lowercased)"))
-            }
-            if result.isReplay { answer.headers.append((.idempotencyReplayed, "true")) }
-            return answer
+            return EndpointResponse(result, to: request, at: "/v1/jobs")
         }
     }
 
@@ -67,6 +62,7 @@ extension CommonEndpoints {
             "properties": [
                 "type": ["type": "string", "enum": .array(types.map { .string($0) })],
                 "format": choice(ImportOptions.Format.self), "duplicates": choice(ImportOptions.Duplicates.self),
+                "bad_values": choice(ImportOptions.BadValues.self),
                 "source": [
                     "type": ["string", "null"], "maxLength": 60, "pattern": #"^[^\u0000-\u001F\u007F-\u009F]*$"#,
                 ],

@@ -44,19 +44,24 @@ package struct RecordEndpoints: Sendable {
 
     private func create(_ type: RecordType) -> Endpoint {
         let documentation = EndpointDocumentation {
-            $0.parameters = [schemas.dryRun, schemas.idempotencyKey]
+            $0.parameters = [schemas.dryRun, schemas.idempotencyKey] + likeness(type)
             $0.body = schemas.creation(type)
             $0.response = schemas.record(type)
             $0.status = 201
             $0.refusals = [409, 422]
         }
         return Endpoint(.post, "/v1/\(type.plural)", "Create \(type.oneOf)", documentation: documentation) { request in
-            try request.allow(["dry_run"])
+            try request.allow(type.rules.likeness == nil ? ["dry_run"] : ["dry_run", "allow_duplicates"])
             let body = try await request.json()
             let dryRun = try request.flag("dry_run")
-            let result = try await store.create(type, body, dryRun: dryRun, request.context)
-            return answer(result, type, request, dryRun: dryRun)
+            let result = try await store.create(
+                type, body, dryRun: dryRun, allowingDuplicates: try request.flag("allow_duplicates"), request.context)
+            return EndpointResponse(result, to: request, dryRun: dryRun, at: "/v1/\(type.plural)")
         }
+    }
+
+    private func likeness(_ type: RecordType) -> [JSONValue] {
+        type.rules.likeness == nil ? [] : [schemas.allowDuplicates]
     }
 
     private func get(_ type: RecordType) -> Endpoint {
@@ -70,8 +75,14 @@ package struct RecordEndpoints: Sendable {
             try request.allow(["fields", "as_of"])
             let fields = try request.parameter("fields").map { try ListQuery.fields($0, type: type) }
             guard let text = request.parameter("as_of") else {
-                let (body, version) = try await store.get(type, try request.id(), fields: fields, request.context)
-                return EndpointResponse(200, body, headers: [(.eTag, "\"\(version)\"")])
+                let id = try request.id()
+                let record = try await store.get(type, id, fields: fields, request.context)
+                var answer = EndpointResponse(200, record.body, headers: [(.eTag, "\"\(record.version)\"")])
+                if record.id != id {
+                    answer.headers.append(
+                        (.contentLocation, "\(request.prefix)/v1/\(type.plural)/\(record.id.lowercased)"))
+                }
+                return answer
             }
             guard let moment = Timestamp.parse(text) else {
                 throw Problem.badRequest("invalid_parameter", "as_of is a time of RFC 3339.")
@@ -99,7 +110,7 @@ package struct RecordEndpoints: Sendable {
             let result = try await store.update(
                 type, id, body, precondition: precondition, merging: try request.flag("merge"), dryRun: dryRun,
                 request.context)
-            return answer(result, type, request, dryRun: dryRun)
+            return EndpointResponse(result, to: request, dryRun: dryRun, at: "/v1/\(type.plural)")
         }
     }
 
@@ -116,7 +127,7 @@ package struct RecordEndpoints: Sendable {
             let dryRun = try request.flag("dry_run")
             let result = try await store.delete(
                 type, id, precondition: try request.precondition(), dryRun: dryRun, request.context)
-            return answer(result, type, request, dryRun: dryRun)
+            return EndpointResponse(result, to: request, dryRun: dryRun, at: "/v1/\(type.plural)")
         }
     }
 
@@ -133,7 +144,7 @@ package struct RecordEndpoints: Sendable {
             try request.allow(["dry_run"])
             let dryRun = try request.flag("dry_run")
             let result = try await store.restore(type, try request.id(), dryRun: dryRun, request.context)
-            return answer(result, type, request, dryRun: dryRun)
+            return EndpointResponse(result, to: request, dryRun: dryRun, at: "/v1/\(type.plural)")
         }
     }
 
@@ -156,7 +167,7 @@ package struct RecordEndpoints: Sendable {
 
     private func bulk(_ type: RecordType) -> Endpoint {
         let documentation = EndpointDocumentation {
-            $0.parameters = [schemas.dryRun]
+            $0.parameters = [schemas.dryRun] + likeness(type)
             $0.body = schemas.bulk(type)
             $0.predicts = false
             $0.response = schemas.bulkResult
@@ -166,7 +177,7 @@ package struct RecordEndpoints: Sendable {
             .post, "/v1/\(type.plural)/bulk", "Up to 1,000 changes, each with its own result",
             documentation: documentation
         ) { request in
-            try request.allow(["dry_run"])
+            try request.allow(type.rules.likeness == nil ? ["dry_run"] : ["dry_run", "allow_duplicates"])
             let body = try await request.json(allowsNUL: true)
             guard let operations = body["operations"]?.array, body.object?.count == 1,
                 (1...Self.maximumOperations).contains(operations.count), operations.allSatisfy({ $0.object != nil })
@@ -187,7 +198,8 @@ package struct RecordEndpoints: Sendable {
         var context = request.context
         context.idempotency = context.idempotency.map { .init(key: "\($0.key).\(index)", digest: $0.digest) }
         do {
-            let result = try await perform(operation, type, context, dryRun: dryRun)
+            let result = try await perform(
+                operation, type, context, dryRun: dryRun, allowingDuplicates: try request.flag("allow_duplicates"))
             var members: [String: JSONValue] = ["status": JSONValue(result.status)]
             if let id = result.id { members["id"] = .string(id.lowercased) }
             if let version = result.version { members["version"] = JSONValue(version) }
@@ -204,7 +216,7 @@ package struct RecordEndpoints: Sendable {
     }
 
     private func perform(
-        _ operation: JSONValue, _ type: RecordType, _ context: WriteContext, dryRun: Bool
+        _ operation: JSONValue, _ type: RecordType, _ context: WriteContext, dryRun: Bool, allowingDuplicates: Bool
     ) async throws -> WriteResult {
         if operation.containsNUL {
             throw Problem.invalid("", "control_character", "The NUL character can't be kept.")
@@ -213,7 +225,10 @@ package struct RecordEndpoints: Sendable {
             throw Problem.invalid("/\(name)", "unknown_field", "An operation holds op, id, version and data.")
         }
         let data = operation["data"] ?? .object([:])
-        if operation["op"]?.text == "create" { return try await store.create(type, data, dryRun: dryRun, context) }
+        if operation["op"]?.text == "create" {
+            return try await store.create(
+                type, data, dryRun: dryRun, allowingDuplicates: allowingDuplicates, context)
+        }
         guard let id = operation["id"]?.text.flatMap(UUID.init(uuidString:)) else {
             throw Problem.invalid("/id", "not_an_id", "A UUID belongs here.")
         }
@@ -230,19 +245,6 @@ package struct RecordEndpoints: Sendable {
         case "delete": return try await store.delete(type, id, precondition: precondition, dryRun: dryRun, context)
         default: throw Problem.invalid("/op", "not_a_choice", "One of: create, update, delete.")
         }
-    }
-
-    private func answer(
-        _ result: WriteResult, _ type: RecordType, _ request: EndpointRequest, dryRun: Bool
-    ) -> EndpointResponse {
-        var headers: [(HTTPField.Name, String)] = [(.changeSet, request.context.changeSet.lowercased)]
-        if let version = result.version { headers.append((.eTag, "\"\(version)\"")) }
-        if result.status == 201, !dryRun, let id = result.id {
-            headers.append((.location, "\(request.prefix)/v1/\(type.plural)/\(id.lowercased)"))
-        }
-        if result.isReplay { headers.append((.idempotencyReplayed, "true")) }
-        if dryRun { headers.append((.dryRun, "true")) }
-        return EndpointResponse(result.status, result.body, headers: headers)
     }
 }
 

@@ -289,7 +289,8 @@ struct RecordSchemas: Sendable {
         Self.query("fields", ["type": "string", "enum": .array(type.fields.prefix(6).map { .string($0.name) })])
     }
 
-    let dryRun = query("dry_run", ["type": "boolean"])
+    let dryRun = RecordParameters.dryRun
+    let allowDuplicates = query("allow_duplicates", ["type": "boolean"])
     let merge = query("merge", ["type": "boolean"])
     let asOf = query(
         "as_of",
@@ -302,7 +303,7 @@ struct RecordSchemas: Sendable {
     static let prediction: JSONValue = [
         "type": "object", "required": ["dry_run", "record", "changes", "jobs"],
         "properties": [
-            "dry_run": ["const": true], "record": ["type": ["object", "null"]],
+            "dry_run": ["const": true], "record": ["type": ["object", "null"]], "duplicates": ["type": "array"],
             "changes": [
                 "type": "array",
                 "items": [
@@ -329,12 +330,22 @@ struct RecordSchemas: Sendable {
         "name": "If-Match", "in": "header", "required": true,
         "schema": ["type": "string", "pattern": #"^(\*|"[1-9][0-9]{0,8}")$"#],
     ]
-    let idempotencyKey: JSONValue = [
-        "name": "Idempotency-Key", "in": "header", "required": false,
-        "schema": ["type": "string", "pattern": "^[A-Za-z0-9_-]{8,64}$"],
-    ]
+    let idempotencyKey = RecordParameters.idempotencyKey
 
     static func query(_ name: String, _ schema: JSONValue) -> JSONValue {
         ["name": .string(name), "in": "query", "required": false, "schema": schema]
     }
+}
+
+/// Parameters that endpoints of the domains document as the common ones do.
+package enum RecordParameters {
+    /// An optional parameter of the query string.
+    package static func query(_ name: String, _ schema: JSONValue) -> JSONValue { RecordSchemas.query(name, schema) }
+    /// `?dry_run=true`: say what would be done, and do nothing.
+    package static let dryRun = RecordSchemas.query("dry_run", ["type": "boolean"])
+    /// `Idempotency-Key`: the same key and body gives the first answer again.
+    package static let idempotencyKey: JSONValue = [
+        "name": "Idempotency-Key", "in": "header", "required": false,
+        "schema": ["type": "string", "pattern": "^[A-Za-z0-9_-]{8,64}$"],
+    ]
 }

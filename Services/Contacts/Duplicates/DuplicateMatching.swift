@@ -1,0 +1,149 @@
+import Database
+import Foundation
+import Jobs
+import Matching
+import Records
+import Tenancy
+
+/// Keeps the likely pairs as contacts change: one by one as they do, all together after an import or when asked.
+struct DuplicateMatching {
+    let store: RecordStore
+    /// More contacts at once than this are an import: comparing each with all others is then one scan's work.
+    private static let fewContacts = 20
+    /// Pairs less likely than this are not kept.
+    private static let lowest = 0.1
+    private static let pageSize = 5000
+
+    // MARK: Few
+
+    /// Takes contacts that have changed.
+    func take(_ event: ContactIdentified, _ context: JobContext) async throws {
+        try await context.once { transaction in
+            let ids = Set(event.contacts)
+            let living = try await DuplicateStore.profiles(ids, in: transaction)
+            let profiles = living.values.sorted { $0.id.uuidString < $1.id.uuidString }
+            let gone = ids.subtracting(living.keys)
+            transaction.later(
+                Statement(
+                    "delete from contacts.match_keys where tenant_id = $1 and contact_id = any($2::uuid[])",
+                    [transaction.tenant.parameter, .array(gone.map(\.lowercased))]))
+            if !profiles.isEmpty {
+                transaction.later(DuplicateStore.index(profiles, tenant: transaction.tenant))
+            }
+            if profiles.count > Self.fewContacts {
+                return try await wantScan(transaction)
+            }
+            let pairs = try await self.pairs(profiles, transaction)
+            DuplicateStore.write(pairs, scan: context.jobID, in: transaction)
+            DuplicateStore.forget(pairsOf: Array(ids), except: context.jobID, in: transaction)
+        }
+    }
+
+    private func pairs(
+        _ profiles: [MatchProfile], _ transaction: TenantTransaction
+    ) async throws -> [DuplicateStore.Pair] {
+        if profiles.isEmpty { return [] }
+        let candidates = try await DuplicateStore.candidates(profiles, in: transaction)
+        let known = try await DuplicateStore.profiles(Set(candidates.joined()), in: transaction)
+        let model = try await DuplicateStore.model(in: transaction)
+        return zip(profiles, candidates).flatMap { profile, ids in
+            let others = ids.filter { $0 != profile.id }.compactMap { known[$0] }
+            return zip(others, model.scores(profile, against: others))
+                .filter { $0.1.probability >= Self.lowest }
+                .map { DuplicateStore.Pair(profile.id, $0.0.id, score: $0.1.probability) }
+        }
+    }
+
+    /// Starts one scan for all batches of an import: whoever asks first within half a minute starts it, a while later.
+    private func wantScan(_ transaction: TenantTransaction) async throws {
+        let rows = try await transaction.query(
+            """
+            insert into contacts.match_state as s (tenant_id, people, wanted_at) values ($1, 0, now())
+            on conflict (tenant_id) do update set wanted_at = now()
+            where s.wanted_at is null or s.wanted_at < now() - interval '30 seconds'
+            returning 1
+            """, [transaction.tenant.parameter])
+        guard !rows.isEmpty else { return }
+        store.outbox.enqueue(
+            [try PendingJob(ScanDuplicatesJob(), runAt: Date(timeIntervalSinceNow: 10))], in: transaction)
+    }
+
+    // MARK: All
+
+    /// Starts a scan whose progress can be followed. Throws 403 for whoever may not change contacts.
+    func start(_ context: WriteContext) async throws -> UUID {
+        guard try context.scope(of: .update, on: Contact.type) == .all else {
+            throw Problem(403, "forbidden", "Your roles do not reach all contacts.")
+        }
+        let job = try PendingJob(ScanDuplicatesJob(), traceparent: context.traceparent)
+        try await store.database.withTenant(context.tenant) { transaction in
+            store.outbox.enqueueTracked(job, note: "contacts", in: transaction)
+        }
+        return job.id
+    }
+
+    /// Runs a scan over all contacts of the tenant.
+    func scan(_ context: JobContext) async throws {
+        try await context.step { transaction in
+            // What changes from here on asks for its own look.
+            transaction.later(
+                Statement(
+                    "update contacts.match_state set wanted_at = null where tenant_id = $1",
+                    [transaction.tenant.parameter]))
+            context.progress(done: 0, total: nil, note: "reading", in: transaction)
+        }
+        let people = try await read(context)
+        try await context.step { transaction in
+            context.progress(done: 0, total: people.count, note: "matching", in: transaction)
+        }
+        var options = DuplicateScan.Options()
+        options.lowBound = Self.lowest
+        let result = try await DuplicateScan.run(people, options: options)
+        try await context.once(result: { (result: String) in result }) { transaction in
+            try DuplicateStore.keep(result.model, people: result.figures.people, in: transaction)
+            DuplicateStore.write(
+                result.pairs.map {
+                    DuplicateStore.Pair($0.first, $0.second, score: $0.probability, through: $0.impliedThrough)
+                }, scan: context.jobID, in: transaction)
+            DuplicateStore.forget(pairsOf: nil, except: context.jobID, in: transaction)
+            context.progress(done: people.count, total: people.count, in: transaction)
+            return Self.report(result).encoded
+        }
+    }
+
+    /// All living contacts, page by page; each costs some hundred bytes of memory.
+    private func read(_ context: JobContext) async throws -> PreparedProfiles {
+        var people = PreparedProfiles()
+        var after = "00000000-0000-0000-0000-000000000000"
+        while true {
+            let from = after
+            let rows = try await context.step { transaction in
+                try await transaction.query(
+                    """
+                    select \(MatchProfile.columns) from contacts.contact
+                    where tenant_id = $1 and id > $2::uuid and deleted_at is null order by id limit \(Self.pageSize)
+                    """, [transaction.tenant.parameter, .text(from)])
+            }
+            for row in 0..<rows.count { people.append(MatchProfile(rows, row)) }
+            guard rows.count == Self.pageSize else {
+                people.seal()
+                return people
+            }
+            after = rows.text(rows.count - 1, 0)!
+        }
+    }
+
+    private static func report(_ result: ScanResult) -> JSONValue {
+        let figures = result.figures
+        func seconds(_ value: Double) -> JSONValue { .number(String((value * 1000).rounded() / 1000)) }
+        return [
+            "contacts": JSONValue(figures.people), "compared": JSONValue(figures.candidatePairs),
+            "pairs": JSONValue(result.pairs.count { $0.probability >= 0.5 }),
+            "persons_with_several": JSONValue(result.clusters.count),
+            "seconds": [
+                "index": seconds(figures.indexSeconds), "fit": seconds(figures.fitSeconds),
+                "score": seconds(figures.scoreSeconds), "cluster": seconds(figures.clusterSeconds),
+            ],
+        ]
+    }
+}

@@ -1,0 +1,167 @@
+import Database
+import Foundation
+import Jobs
+import Matching
+import Records
+import Synchronization
+import Tenancy
+
+/// What matching keeps of a tenant: under which keys each contact can be found, the fitted model, and the likely pairs.
+struct DuplicateStore: Sendable {
+    /// Under how many keys a contact is kept: the strongest kinds come first.
+    private static let mostKeys = 12
+    /// How many contacts one contact is compared with.
+    private static let mostCandidates = 100
+    private static let models = ModelCache()
+
+    // MARK: Keys
+
+    /// The contact's keys, another tenant's never among them: they are mixed with the tenant's number.
+    static func keys(_ profile: MatchProfile, _ tenant: TenantID) -> String {
+        let salt = UInt64(bitPattern: tenant.rawValue) &* 0x9e37_79b9_7f4a_7c15
+        let keys = BlockingKeys.keys(of: profile).prefix(mostKeys).map { String(Int64(bitPattern: $0 ^ salt)) }
+        return "{" + keys.joined(separator: ",") + "}"
+    }
+
+    static func index(_ profiles: [MatchProfile], tenant: TenantID) -> Statement {
+        Statement(
+            """
+            insert into contacts.match_keys as k (tenant_id, contact_id, keys)
+            select $1, t.id, t.keys::bigint[] from unnest($2::uuid[], $3::text[]) as t (id, keys)
+            on conflict (tenant_id, contact_id) do update set keys = excluded.keys where k.keys <> excluded.keys
+            """,
+            [
+                tenant.parameter, .array(profiles.map(\.id.lowercased)),
+                .array(profiles.map { keys($0, tenant) }),
+            ])
+    }
+
+    /// For each profile the ids of contacts that share a key with it.
+    static func candidates(
+        _ profiles: [MatchProfile], in transaction: TenantTransaction
+    ) async throws -> [[UUID]] {
+        let results = try await transaction.batch(
+            profiles.map {
+                Statement(
+                    "select contact_id from contacts.match_candidates($1::bigint[], $2)",
+                    [.text(keys($0, transaction.tenant)), .int(mostCandidates)])
+            })
+        return results.map { rows in (0..<rows.count).map { rows.uuid($0, 0)! } }
+    }
+
+    /// The living contacts among `ids`, as the matcher sees them.
+    static func profiles(_ ids: Set<UUID>, in transaction: TenantTransaction) async throws -> [UUID: MatchProfile] {
+        if ids.isEmpty { return [:] }
+        let rows = try await transaction.query(
+            """
+            select \(MatchProfile.columns) from contacts.contact
+            where tenant_id = $1 and id = any($2::uuid[]) and deleted_at is null
+            """, [transaction.tenant.parameter, .array(ids.map(\.lowercased))])
+        let profiles = (0..<rows.count).map { MatchProfile(rows, $0) }
+        return Dictionary(uniqueKeysWithValues: profiles.map { ($0.id, $0) })
+    }
+
+    // MARK: Model
+
+    /// The tenant's model as it was last fitted, at most half a minute ago; a general one before the first scan.
+    static func model(in transaction: TenantTransaction) async throws -> MatchModel {
+        if let known = models.find(transaction.tenant) { return known }
+        let rows = try await transaction.query(
+            "select model from contacts.match_state where tenant_id = $1", [transaction.tenant.parameter])
+        let kept = rows.isEmpty ? nil : rows.text(0, 0)
+        let model = kept.flatMap { try? JSONDecoder().decode(MatchModel.self, from: Data($0.utf8)) } ?? .initial
+        models.keep(model.isUsable ? model : .initial, transaction.tenant)
+        return model.isUsable ? model : .initial
+    }
+
+    /// Keeps the model of a scan.
+    static func keep(_ model: MatchModel, people: Int, in transaction: TenantTransaction) throws {
+        let text = String(decoding: try JSONEncoder().encode(model), as: UTF8.self)
+        transaction.later(
+            Statement(
+                """
+                insert into contacts.match_state as s (tenant_id, model, people, scanned_at)
+                values ($1, $2::jsonb, $3, now())
+                on conflict (tenant_id) do update
+                set model = excluded.model, people = excluded.people, scanned_at = excluded.scanned_at
+                """, [transaction.tenant.parameter, .text(text), .int(people)]))
+        let tenant = transaction.tenant
+        transaction.afterCommit { models.forget(tenant) }
+    }
+
+    // MARK: Pairs
+
+    /// A pair as it is kept; the older contact stands left.
+    struct Pair: Sendable {
+        let left: UUID
+        let right: UUID
+        let score: Double
+        var through: UUID?
+
+        init(_ first: UUID, _ second: UUID, score: Double, through: UUID? = nil) {
+            let isInOrder = first.lowercased < second.lowercased
+            left = isInOrder ? first : second
+            right = isInOrder ? second : first
+            self.score = score
+            self.through = through
+        }
+    }
+
+    /// Writes pairs found by `scan`; what a person has said of a pair stays.
+    static func write(_ pairs: [Pair], scan: UUID, in transaction: TenantTransaction) {
+        for start in stride(from: 0, to: pairs.count, by: 5000) {
+            let part = pairs[start..<min(start + 5000, pairs.count)]
+            transaction.later(
+                Statement(
+                    """
+                    insert into contacts.duplicate_pair as p (tenant_id, left_id, right_id, score, through_id, scan_id)
+                    select $1, t.*, $6 from unnest($2::uuid[], $3::uuid[], $4::float8[], $5::uuid[]) as t
+                    on conflict (tenant_id, left_id, right_id) do update
+                    set score = excluded.score, through_id = excluded.through_id, scan_id = excluded.scan_id
+                    """,
+                    [
+                        transaction.tenant.parameter, .array(part.map(\.left.lowercased)),
+                        .array(part.map(\.right.lowercased)), .array(part.map { "\($0.score)" }),
+                        .array(part.map { $0.through?.lowercased }), .uuid(scan),
+                    ]))
+        }
+    }
+
+    /// Forgets open pairs that `scan` has not found again: of `ids`, or of all contacts.
+    static func forget(pairsOf ids: [UUID]?, except scan: UUID, in transaction: TenantTransaction) {
+        var parameters: [Parameter] = [transaction.tenant.parameter, .uuid(scan)]
+        var condition = ""
+        if let ids {
+            parameters.append(.array(ids.map(\.lowercased)))
+            condition = " and (left_id = any($3::uuid[]) or right_id = any($3::uuid[]))"
+        }
+        transaction.later(
+            Statement(
+                """
+                delete from contacts.duplicate_pair
+                where tenant_id = $1 and scan_id <> $2 and not is_dismissed\(condition)
+                """, parameters))
+    }
+}
+
+/// Models of tenants that this process has lately needed.
+private final class ModelCache: Sendable {
+    private let models = Mutex<[TenantID: (model: MatchModel, at: ContinuousClock.Instant)]>([:])
+
+    func find(_ tenant: TenantID) -> MatchModel? {
+        models.withLock { models in
+            guard let known = models[tenant], known.at.duration(to: .now) < .seconds(30) else { return nil }
+            return known.model
+        }
+    }
+
+    func keep(_ model: MatchModel, _ tenant: TenantID) {
+        models.withLock { models in
+            // A model is some hundred kilobytes at most: a few hundred tenants' are enough.
+            if models.count > 300 { models.removeAll() }
+            models[tenant] = (model, .now)
+        }
+    }
+
+    func forget(_ tenant: TenantID) { models.withLock { $0[tenant] = nil } }
+}
