@@ -54,6 +54,10 @@ package struct ServiceDescription: Sendable {
         registry.handle(named: "\(name).run-import", RunImport.self) { job, context in
             try await runner.run(job, context)
         }
+        let exports = ExportRunner(store: store)
+        registry.handle(named: "\(name).run-export", RunExport.self) { job, context in
+            try await exports.run(job, context)
+        }
         let undo = UndoRunner(store: store)
         registry.handle(named: "\(name).run-undo", RunUndo.self) { job, context in
             try await undo.run(job, context)

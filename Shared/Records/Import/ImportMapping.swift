@@ -7,6 +7,8 @@ package struct ImportMapping: Sendable {
         case field(Field)
         /// A list field whose entries have `value` and `kind`.
         case entry(list: Field, kind: String)
+        /// A whole list as JSON, as an export writes it; a plain text becomes its one entry.
+        case list(Field)
         /// One member of the list's first entry: `addresses.city`.
         case member(list: Field, member: Field)
     }
@@ -40,7 +42,10 @@ package struct ImportMapping: Sendable {
 
     /// A mapping guessed from the header: a column named like a field, in either language or a usual other name.
     package init(guessing header: [String], type: RecordType) {
+        // An export has both the ids: the other system's own is the one that is meant.
+        let hasExternalID = header.contains("external_id")
         targets = header.compactMap { column in
+            if hasExternalID && Self.usualNames[column] == "external_id" { return nil }
             let plain = column.lowercased().replacingOccurrences(of: " ", with: "_").replacingOccurrences(
                 of: "-", with: "_")
             if let target = Self.target(plain, type: type) { return (column, target) }
@@ -56,6 +61,7 @@ package struct ImportMapping: Sendable {
             targets.map { column, target in
                 switch target {
                 case .field(let field): (column, field.name)
+                case .list(let list): (column, list.name)
                 case .entry(let list, let kind): (column, "\(list.name).\(kind)")
                 case .member(let list, let member): (column, "\(list.name).\(member.name)")
                 }
@@ -66,9 +72,7 @@ package struct ImportMapping: Sendable {
         let parts = path.split(separator: ".", maxSplits: 1).map(String.init)
         guard let head = parts.first, let field = type.field(head), !field.isReadOnly else { return nil }
         guard case .list(let inner, _) = field.kind else { return parts.count == 1 ? .field(field) : nil }
-        if parts.count == 1 {
-            return inner.contains { $0.name == "value" } ? .entry(list: field, kind: "other") : nil
-        }
+        if parts.count == 1 { return .list(field) }
         if let member = inner.first(where: { $0.name == parts[1] }) { return .member(list: field, member: member) }
         guard let kind = inner.first(where: { $0.name == "kind" }), case .choice(let choices) = kind.kind,
             choices.contains(parts[1])
@@ -96,7 +100,7 @@ package struct ImportMapping: Sendable {
         var errors: [FieldError] = []
         for (column, target) in targets {
             guard let index = header[column], index < fields.count else { continue }
-            let text = Normaliser.trimmed(fields[index])
+            let text = ExportText.unguarded(Normaliser.trimmed(fields[index]))
             if text.isEmpty { continue }
             switch target {
             case .field(let field):
@@ -106,9 +110,20 @@ package struct ImportMapping: Sendable {
                     continue
                 }
                 members[field.name] = value
+            case .list(let list):
+                let value = text.hasPrefix("[") ? try? JSONParser.parse(text.utf8) : [["value": .string(text)]]
+                guard let value else {
+                    errors.append(FieldError(column, "not_json", "A list is JSON, or one plain value."))
+                    continue
+                }
+                members[list.name] = value
             case .entry(let list, let kind):
                 var entries = members[list.name]?.array ?? []
-                entries.append(["value": .string(text), "kind": .string(kind), "primary": .bool(entries.isEmpty)])
+                var entry: [String: JSONValue] = ["value": .string(text), "kind": .string(kind)]
+                if case .list(let inner, _) = list.kind, inner.contains(where: { $0.name == "primary" }) {
+                    entry["primary"] = .bool(entries.isEmpty)
+                }
+                entries.append(.object(entry))
                 members[list.name] = .array(entries)
             case .member(let list, let member):
                 var entry = members[list.name]?.array?.first?.object ?? [:]
@@ -139,6 +154,7 @@ package struct ImportMapping: Sendable {
             switch target {
             case .field(let field) where field.name == head: return column
             case .entry(let list, _) where list.name == head: candidates.append(column)
+            case .list(let list) where list.name == head: return column
             case .member(let list, let member) where list.name == head:
                 if parts.last == member.name { return column }
             default: break
@@ -168,6 +184,7 @@ package struct ImportMapping: Sendable {
             }
             return .string(text)
         case .tags:
+            if text.hasPrefix("["), let list = try? JSONParser.parse(text.utf8) { return list }
             return .array(text.split(separator: ";").map { .string(Normaliser.trimmed(String($0))) })
         case .money:
             let parts = text.split(separator: " ")

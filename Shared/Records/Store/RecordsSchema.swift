@@ -105,7 +105,36 @@ package enum RecordsSchema {
             ) partition by list (tenant_id);
             select platform.partition_by_tenant('SCHEMA.import_error');
 
-            grant select, delete on SCHEMA.idempotency, SCHEMA.import_chunk to guanxi_across;
+            create table SCHEMA.export (
+                tenant_id bigint not null,
+                id uuid not null,
+                job_id uuid not null,
+                record_type text not null,
+                format text not null,
+                options jsonb not null,
+                reach jsonb not null,
+                actor text not null,
+                last_id text,
+                pieces int not null default 0,
+                bytes bigint not null default 0,
+                records bigint not null default 0,
+                finished_at timestamptz,
+                created_at timestamptz not null default now(),
+                primary key (tenant_id, id)
+            ) partition by list (tenant_id);
+            select platform.partition_by_tenant('SCHEMA.export');
+
+            create table SCHEMA.export_piece (
+                tenant_id bigint not null,
+                export_id uuid not null,
+                number int not null,
+                bytes bytea not null,
+                primary key (tenant_id, export_id, number)
+            ) partition by list (tenant_id);
+            alter table SCHEMA.export_piece alter column bytes set storage external;
+            select platform.partition_by_tenant('SCHEMA.export_piece');
+
+            grant select, delete on SCHEMA.idempotency, SCHEMA.import_chunk, SCHEMA.export_piece to guanxi_across;
             grant select on SCHEMA.import, SCHEMA.job_status to guanxi_across;
 
             -- What nobody needs any more, of every tenant: answers that were kept for a day for whoever repeats a
@@ -123,6 +152,10 @@ package enum RecordsSchema {
                 and not exists (
                     select 1 from SCHEMA.import i join SCHEMA.job_status s on s.tenant_id = i.tenant_id and s.id = i.job_id
                     where i.tenant_id = c.tenant_id and i.id = c.import_id and s.state in ('waiting', 'running', 'failed'));
+                get diagnostics gone = row_count;
+                total := total + gone;
+                -- Downloadable for a day after its end, which is a day at most after its beginning.
+                delete from SCHEMA.export_piece where export_id < platform.uuid_lower_bound(now() - interval '48 hours');
                 get diagnostics gone = row_count;
                 return total + gone;
             end $body$;

@@ -89,6 +89,11 @@ package struct WriteContext: Sendable {
 
     /// The condition that limits rows aliased `r` to `scope`, with a leading `and`; empty for all.
     func condition(_ scope: Scope, _ builder: inout SQLBuilder) -> String {
+        Self.condition(scope, user: user, team: team, &builder)
+    }
+
+    /// The same for a bearer who is no longer here.
+    static func condition(_ scope: Scope, user: UUID?, team: UUID?, _ builder: inout SQLBuilder) -> String {
         switch scope {
         case .all: return ""
         case .own:

@@ -18,6 +18,7 @@ struct CommonEndpoints: Sendable {
         if !store.catalogue.importable.isEmpty {
             endpoints += [createImport, importErrors]
         }
+        if !store.catalogue.types.isEmpty { endpoints += [createExport, exportFile] }
         return endpoints
     }
 }

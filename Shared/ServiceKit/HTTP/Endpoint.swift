@@ -71,6 +71,23 @@ package struct EndpointResponse: Sendable {
     package var body: [UInt8]
     package var contentType: String
     package var headers: [(HTTPField.Name, String)]
+    /// Written piece by piece in place of `body`, for what is too long to hold.
+    package var stream: Stream?
+
+    /// A body that is written as it comes.
+    package struct Stream: Sendable {
+        /// In bytes; nil where it is not known beforehand.
+        let length: Int?
+        let write: @Sendable (_ piece: (_ bytes: [UInt8]) async throws -> Void) async throws -> Void
+
+        package init(
+            length: Int?,
+            _ write: @escaping @Sendable (_ piece: (_ bytes: [UInt8]) async throws -> Void) async throws -> Void
+        ) {
+            self.length = length
+            self.write = write
+        }
+    }
 
     package init(
         _ status: Int = 200, _ body: [UInt8] = [], contentType: String = "application/json",

@@ -257,10 +257,18 @@ struct ServiceResponder: HTTPResponder {
         for (name, value) in answer.headers { headers.append(HTTPField(name: name, value: value)) }
         let status = HTTPResponse.Status(code: answer.status)
         if isHead {
-            headers[.contentLength] = "\(answer.body.count)"
+            headers[.contentLength] = (answer.stream?.length ?? answer.body.count).description
             return Response(status: status, headers: headers)
         }
-        return Response(status: status, headers: headers, body: .init(byteBuffer: ByteBuffer(bytes: answer.body)))
+        guard let stream = answer.stream else {
+            return Response(status: status, headers: headers, body: .init(byteBuffer: ByteBuffer(bytes: answer.body)))
+        }
+        return Response(
+            status: status, headers: headers,
+            body: .init(contentLength: stream.length) { writer in
+                try await stream.write { try await writer.write(ByteBuffer(bytes: $0)) }
+                try await writer.finish(nil)
+            })
     }
 }
 

@@ -1,0 +1,78 @@
+import Tenancy
+
+/// What a caller wants of an export.
+package struct ExportOptions: Sendable {
+    /// How the file is written: RFC 4180 with a header row, or a JSON object a line. Both can be imported again.
+    package enum Format: String, Sendable, CaseIterable {
+        case csv, ndjson
+
+        /// The media type of the file.
+        package var contentType: String { self == .csv ? "text/csv; charset=utf-8" : "application/x-ndjson" }
+    }
+
+    package let type: RecordType
+    package let format: Format
+    package let filter: Filter?
+    /// Fields to write; nil for all.
+    package let fields: Set<String>?
+    private let given: [String: JSONValue]
+
+    /// Reads the request's body. Throws 422 with every wrong member.
+    package init(_ value: JSONValue, catalogue: Catalogue) throws {
+        guard let members = value.object else { throw Problem.invalid("", "not_an_object", "An object belongs here.") }
+        var errors: [FieldError] = []
+        for name in members.keys.sorted() where !["type", "format", "filter", "fields"].contains(name) {
+            errors.append(FieldError("/\(name)", "unknown_field", "There is no such option."))
+        }
+        let type = members["type"]?.text.flatMap { catalogue.type(named: $0) ?? catalogue.type(plural: $0) }
+        if type == nil {
+            let names = catalogue.types.map(\.name).joined(separator: ", ")
+            errors.append(FieldError("/type", "not_a_choice", "One of: \(names)."))
+        }
+        var format = Format.csv
+        if let given = members["format"], given != .null {
+            if let known = given.text.flatMap(Format.init(rawValue:)) {
+                format = known
+            } else {
+                errors.append(FieldError("/format", "not_a_choice", "One of: csv, ndjson."))
+            }
+        }
+        var filter: Filter?
+        if let given = members["filter"], given != .null {
+            do { filter = try Filter.parse(given) } catch {
+                errors.append(FieldError("/filter", "invalid_filter", error.detail))
+            }
+        }
+        var fields: Set<String>?
+        if let given = members["fields"], given != .null {
+            let names = given.array?.compactMap(\.text) ?? []
+            if names.isEmpty || names.count != given.array?.count {
+                errors.append(FieldError("/fields", "not_a_list", "A list of fields belongs here."))
+            }
+            for name in names where type != nil && type?.field(name) == nil {
+                errors.append(FieldError("/fields", "unknown_field", "There is no field \(name.prefix(60))."))
+            }
+            fields = Set(names)
+        }
+        guard errors.isEmpty, let type else { throw Problem.invalid(errors) }
+        given = members
+        self.type = type
+        self.format = format
+        self.filter = filter
+        self.fields = fields
+    }
+
+    var json: JSONValue {
+        [
+            "type": .string(type.name), "format": .string(format.rawValue), "filter": given["filter"] ?? .null,
+            "fields": fields.map { .array($0.sorted().map { .string($0) }) } ?? .null,
+        ]
+    }
+}
+
+/// The bearer's reach over the records, for a job that has no bearer.
+package struct ExportReach: Codable, Sendable {
+    let scope: Scope
+    let user: String?
+    let team: String?
+}
