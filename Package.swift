@@ -88,7 +88,7 @@ let package = Package(
         shared("Tenancy", ["Database", "ThreadExecutor", "CSodium", logging]),
         shared("Jobs", ["Database", "Redis", "ThreadExecutor", logging, metrics, lifecycle]),
         shared("Records", ["Database", "Tenancy", "Jobs", logging]),
-        shared("Contracts", ["Jobs"]),
+        shared("Contracts", ["Jobs", "Records"]),
         shared(
             "ServiceKit",
             [

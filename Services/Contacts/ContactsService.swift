@@ -27,7 +27,10 @@ package let contactsService = ServiceDescription(
         registry.handle(ScanDuplicatesJob.self) { _, context in try await matching.scan(context) }
         let references = Repointing(store: store, target: "contact")
         registry.on(ContactMerged.self, queue: "contacts.events") { event, context in
-            try await references.move(event.merged, to: event.survivor, merge: event.merge, context)
+            try await references.move(MergeNote(event), context)
+        }
+        registry.on(ContactUnmerged.self, queue: "contacts.events") { event, context in
+            try await references.undo(MergeNote(event), context)
         }
     }
 )

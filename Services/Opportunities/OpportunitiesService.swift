@@ -17,10 +17,10 @@ package let opportunitiesService = ServiceDescription(
         }
         let references = Repointing(store: store, target: "contact")
         registry.on(ContactMerged.self, queue: "opportunities.events") { event, context in
-            try await references.move(event.merged, to: event.survivor, merge: event.merge, context)
+            try await references.move(MergeNote(event), context)
         }
         registry.on(ContactUnmerged.self, queue: "opportunities.events") { event, context in
-            try await references.undo(merge: event.merge, context)
+            try await references.undo(MergeNote(event), context)
         }
     }
 )

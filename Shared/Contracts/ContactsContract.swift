@@ -1,5 +1,6 @@
 import Foundation
 import Jobs
+import Records
 
 /// A contact came to be.
 public struct ContactCreated: FactEvent {
@@ -25,11 +26,14 @@ public struct ContactMerged: Event {
     public let merge: UUID
     public let merged: UUID
     public let survivor: UUID
+    /// The merged contact's version: of two events of a merge the higher one tells how it stands.
+    public let version: Int
 
-    public init(merge: UUID, merged: UUID, survivor: UUID) {
+    public init(merge: UUID, merged: UUID, survivor: UUID, version: Int) {
         self.merge = merge
         self.merged = merged
         self.survivor = survivor
+        self.version = version
     }
 }
 
@@ -37,8 +41,29 @@ public struct ContactMerged: Event {
 public struct ContactUnmerged: Event {
     public static let name = "contacts.contact.unmerged"
     public let merge: UUID
+    public let merged: UUID
+    public let survivor: UUID
+    /// The merged contact's version, as in `ContactMerged`.
+    public let version: Int
 
-    public init(merge: UUID) { self.merge = merge }
+    public init(merge: UUID, merged: UUID, survivor: UUID, version: Int) {
+        self.merge = merge
+        self.merged = merged
+        self.survivor = survivor
+        self.version = version
+    }
+}
+
+extension MergeNote {
+    /// What the event says of the merge.
+    package init(_ event: ContactMerged) {
+        self.init(merge: event.merge, merged: event.merged, survivor: event.survivor, version: event.version)
+    }
+
+    /// What the event says of the merge.
+    package init(_ event: ContactUnmerged) {
+        self.init(merge: event.merge, merged: event.merged, survivor: event.survivor, version: event.version)
+    }
 }
 
 /// Somebody and a customer were in touch. `state` is the channel.

@@ -65,7 +65,7 @@ package struct ServiceDescription: Sendable {
         let seal = HistorySeal(store: store)
         registry.handle(named: "\(name).seal-history", Empty.self) { _, context in try await seal.run(context) }
         registry.every(
-            CronSchedule("7 * * * *")!, named: "\(name).seal-history", queue: "\(name).default", options: JobOptions())
+            CronSchedule("7 * * * *")!, named: "\(name).seal-history", queue: "\(name).default", options: .long)
         let verification = HistoryVerification(store: store)
         registry.handle(named: "\(name).verify-history", Empty.self) { _, context in
             try await verification.run(context)

@@ -84,6 +84,17 @@ package enum PlatformSchema {
                 perform platform.secure_table(target, privileges);
             end $body$;
 
+            -- Gives a table of records the words that searches find them by.
+            create function platform.make_searchable(target text) returns void
+            language plpgsql set search_path = pg_catalog as $body$
+            begin
+                execute format('alter table %s add column words tsvector', target);
+                -- Written through at once: a search must not read a list of pending entries.
+                execute format(
+                    'create index on %s using gin (words) with (fastupdate = off) where deleted_at is null', target);
+                execute format('grant select on %s to guanxi_across', target);
+            end $body$;
+
             -- Refuses a transaction that refers to a record which is not there: `name` has the form of a constraint's.
             create function platform.require_record(is_there boolean, name text) returns void
             language plpgsql set search_path = pg_catalog as $body$

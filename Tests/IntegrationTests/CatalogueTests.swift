@@ -64,12 +64,10 @@ struct CatalogueTests {
                 "platform.api_key_id_idx", "platform.session_id_idx", "platform.tenant_slug_key",
                 // An inverted index has no first column; its keys are mixed with the tenant's number.
                 "contacts.match_keys_keys_idx",
-            ]
+            ] + allServices.flatMap(\.types).filter { !$0.searchFields.isEmpty }.map { "\($0.table)_words_idx" }
             + services.flatMap {
                 [
                     "\($0).inbox_pkey", "\($0).outbox_pkey", "\($0).outbox_xid_idx", "\($0).scheduled_job_run_at_idx",
-                    // A few bytes per range of pages: it says where in time they lie.
-                    "\($0).history_at_change_set_idx",
                 ]
             }
         #expect(keys == allowed.sorted())
@@ -97,9 +95,10 @@ struct CatalogueTests {
                 "subscribe", "subscriptions", "tenant_settings", "unfinished_in", "unfinished_jobs",
             ].map { "platform.\($0)" } + ["contacts.match_candidates"]
             + services.flatMap { service in
-                ["drop_finished_partitions", "ensure_partitions", "forget_expired", "relay_due", "relay_unsent"].map {
-                    "\(service).\($0)"
-                }
+                [
+                    "drop_finished_partitions", "ensure_partitions", "forget_expired", "relay_due", "relay_unsent",
+                    "search_ids",
+                ].map { "\(service).\($0)" }
             }
         #expect(across == allowed.sorted())
         let loose = try await names(

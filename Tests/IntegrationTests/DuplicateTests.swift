@@ -107,6 +107,24 @@ struct DuplicateTests {
         #expect(try await client.get(path).json["items"] == [])
     }
 
+    @Test("a small file with the same person twice gives the pair, without a scan")
+    func smallImport() async throws {
+        let platform = try await TestPlatform(["contacts serve", "contacts work"])
+        let tenant = try await platform.tenant("small")
+        let client = platform.client("contacts", token: tenant.key)
+        let csv = """
+            external_id,given_name,surname,date_of_birth,email
+            1,Ada,Jansen,1975-12-05,ada@example.eu
+            2,Ada,Janssen,1975-12-05,ada@example.eu
+            3,Bob,Smit,1960-02-01,bob@example.eu
+            """
+        let upload = try await client.upload(options: ["type": "contact"], file: Array(csv.utf8))
+        _ = try await platform.finished(client, job: upload.json["job_id"]!.text!)
+        try await eventually("the pair is found") {
+            try await client.get("/v1/duplicates").json["items"]?.array?.count == 1
+        }
+    }
+
     /// The people as a file, and who each row is.
     private static func table(_ people: [PeopleGenerator.Labelled]) -> (csv: String, truth: [String: String]) {
         var truth: [String: String] = [:]

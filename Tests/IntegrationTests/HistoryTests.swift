@@ -50,7 +50,7 @@ struct HistoryTests {
             ),
             (
                 "update contacts.contact set deleted_at = null where id = '\(ids[2])'",
-                "update contacts.contact set deleted_at = now() where id = '\(ids[2])'", "record_changed"
+                "update contacts.contact set deleted_at = updated_at where id = '\(ids[2])'", "record_changed"
             ),
         ]
         for (change, undo, code) in tampering {
@@ -64,6 +64,13 @@ struct HistoryTests {
         // Half an hour later all of it is sealed; then even the last entry of a record can't go.
         _ = try await owner.query(
             tenant: nil, Statement("update contacts.history set at = at - interval '30 minutes'"))
+        _ = try await owner.query(
+            tenant: nil,
+            Statement(
+                """
+                update contacts.contact set created_at = created_at - interval '30 minutes',
+                    updated_at = updated_at - interval '30 minutes', deleted_at = deleted_at - interval '30 minutes'
+                """))
         _ = try await owner.query(tenant: nil, Statement(Self.rechain))
         _ = try await owner.query(
             tenant: nil,

@@ -15,7 +15,7 @@ enum Activity {
             ).required(),
             Field("direction", .choice(["inbound", "outbound", "internal"]), Label("Direction", "方向")).byDefault(
                 "outbound"),
-            Field("subject", .text(max: 300), Label("Subject", "主题")),
+            Field("subject", .text(max: 300), Label("Subject", "主题")).searchable(),
             Field("body", .text(max: 20_000, multiline: true), Label("Body", "内容")),
             Field("occurred_at", .timestamp, Label("When", "时间")).sortable(),
             Field("duration_seconds", .integer(min: 0, max: 864_000), Label("Duration in seconds", "时长（秒）")),
@@ -27,7 +27,8 @@ enum Activity {
     private static func prepare(_ draft: inout Draft) throws {
         if draft["occurred_at"] == nil { draft["occurred_at"] = Timestamp.sqlText(draft.now) }
         guard let before = draft.before, draft.now.timeIntervalSince(before.createdAt) > 3600 else { return }
-        let fixed = type.fields.map(\.name).filter { $0 != "note" && draft.changes($0) }
+        // Whose it is never changes by hand; after a merge it follows its contact.
+        let fixed = type.fields.map(\.name).filter { !["note", "contact_id"].contains($0) && draft.changes($0) }
         if !fixed.isEmpty {
             throw Problem(
                 409, "immutable", "An activity can't be changed once it is an hour old, but for its note.",

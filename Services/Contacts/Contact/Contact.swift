@@ -10,17 +10,17 @@ enum Contact {
     static let type = RecordType(
         "contact", plural: "contacts", schema: "contacts", label: Label("Contact", "联系人"),
         fields: [
-            Field("given_name", .text(max: 100), Label("Given name", "名")).sortable(),
-            Field("family_name", .text(max: 100), Label("Family name", "姓")).sortable(),
-            Field("display_name", .text(max: 200), Label("Display name", "显示名")).sortable(),
+            Field("given_name", .text(max: 100), Label("Given name", "名")).sortable().searchable(),
+            Field("family_name", .text(max: 100), Label("Family name", "姓")).sortable().searchable(),
+            Field("display_name", .text(max: 200), Label("Display name", "显示名")).sortable().searchable(),
             Field("birth_date", .date, Label("Birth date", "出生日期")).sortable(),
             Field("job_title", .text(max: 120), Label("Job title", "职位")),
             Field("industry", .text(max: 80), Label("Industry", "行业")),
             Field("occupation", .text(max: 80), Label("Occupation", "职业")),
             Field("region", .text(max: 80), Label("Region", "地区")),
             Field("organization_id", .reference("organization"), Label("Organization", "公司")),
-            Field("emails", .list(channel(.email), max: 20), Label("E-mail", "邮箱")).byDefault([]),
-            Field("phones", .list(channel(.phone), max: 20), Label("Telephone", "电话")).byDefault([]),
+            Field("emails", .list(channel(.email), max: 20), Label("E-mail", "邮箱")).byDefault([]).searchable(),
+            Field("phones", .list(channel(.phone), max: 20), Label("Telephone", "电话")).byDefault([]).searchable(),
             Field("socials", .list(channel(.text(max: 200)), max: 20), Label("Social handles", "社交账号")).byDefault([]),
             Field("addresses", .list(address, max: 10), Label("Addresses", "地址")).byDefault([]),
             Field("identifiers", .list(identifier, max: 10), Label("Identifiers", "证件号码")).byDefault([]),
@@ -34,6 +34,7 @@ enum Contact {
             Field("merged_into", .reference("contact"), Label("Merged into", "已合并至")).readOnly(),
             Field("merge_id", .foreignID, Label("Merge", "合并")).readOnly(),
         ] + RecordType.origin,
+        title: "display_name",
         rules: RecordRules(prepare: prepare, effects: effects, likeness: DuplicateRules.likeness))
 
     private static func channel(_ kind: FieldKind) -> [Field] {
@@ -112,10 +113,11 @@ enum Contact {
             change.kind == .create ? ContactCreated(facts: [fact]) : ContactUpdated(facts: [fact])
         ]
         if change.kind == .update, change.changes("merge_id") {
+            let (id, version) = (change.after.id, change.after.version)
             if let merge = change.after.uuid("merge_id"), let survivor = change.after.uuid("merged_into") {
-                events.append(ContactMerged(merge: merge, merged: change.after.id, survivor: survivor))
-            } else if let merge = change.before?.uuid("merge_id") {
-                events.append(ContactUnmerged(merge: merge))
+                events.append(ContactMerged(merge: merge, merged: id, survivor: survivor, version: version))
+            } else if let merge = change.before?.uuid("merge_id"), let survivor = change.before?.uuid("merged_into") {
+                events.append(ContactUnmerged(merge: merge, merged: id, survivor: survivor, version: version))
             }
         }
         if change.kind != .update || MatchProfile.identifyingFields.contains(where: { change.changes($0) }) {

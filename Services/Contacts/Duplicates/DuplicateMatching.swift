@@ -18,6 +18,7 @@ struct DuplicateMatching {
 
     /// Takes contacts that have changed.
     func take(_ event: ContactIdentified, _ context: JobContext) async throws {
+        let moment = Date()
         try await context.once { transaction in
             let ids = Set(event.contacts)
             let living = try await DuplicateStore.profiles(ids, in: transaction)
@@ -34,8 +35,8 @@ struct DuplicateMatching {
                 return try await wantScan(transaction)
             }
             let pairs = try await self.pairs(profiles, transaction)
-            DuplicateStore.write(pairs, scan: context.jobID, in: transaction)
-            DuplicateStore.forget(pairsOf: Array(ids), except: context.jobID, in: transaction)
+            DuplicateStore.write(pairs, scan: context.jobID, asOf: moment, in: transaction)
+            DuplicateStore.forget(pairsOf: Array(ids), except: context.jobID, asOf: moment, in: transaction)
         }
     }
 
@@ -55,15 +56,16 @@ struct DuplicateMatching {
     }
 
     /// Starts one scan for all batches of an import: whoever asks first within half a minute starts it, a while later.
+    /// What is wanted while a scan runs, it starts itself at its end.
     private func wantScan(_ transaction: TenantTransaction) async throws {
         let rows = try await transaction.query(
             """
             insert into contacts.match_state as s (tenant_id, people, wanted_at) values ($1, 0, now())
             on conflict (tenant_id) do update set wanted_at = now()
             where s.wanted_at is null or s.wanted_at < now() - interval '30 seconds'
-            returning 1
+            returning s.scan_started_at > now() - interval '10 minutes'
             """, [transaction.tenant.parameter])
-        guard !rows.isEmpty else { return }
+        guard !rows.isEmpty, rows.bool(0, 0) != true else { return }
         store.outbox.enqueue(
             [try PendingJob(ScanDuplicatesJob(), runAt: Date(timeIntervalSinceNow: 10))], in: transaction)
     }
@@ -84,12 +86,15 @@ struct DuplicateMatching {
 
     /// Runs a scan over all contacts of the tenant.
     func scan(_ context: JobContext) async throws {
+        let moment = Date()
         try await context.step { transaction in
             // What changes from here on asks for its own look.
             transaction.later(
                 Statement(
-                    "update contacts.match_state set wanted_at = null where tenant_id = $1",
-                    [transaction.tenant.parameter]))
+                    """
+                    insert into contacts.match_state as s (tenant_id, people, scan_started_at) values ($1, 0, now())
+                    on conflict (tenant_id) do update set wanted_at = null, scan_started_at = now()
+                    """, [transaction.tenant.parameter]))
             context.progress(done: 0, total: nil, note: "reading", in: transaction)
         }
         let people = try await read(context)
@@ -104,8 +109,16 @@ struct DuplicateMatching {
             DuplicateStore.write(
                 result.pairs.map {
                     DuplicateStore.Pair($0.first, $0.second, score: $0.probability, through: $0.impliedThrough)
-                }, scan: context.jobID, in: transaction)
-            DuplicateStore.forget(pairsOf: nil, except: context.jobID, in: transaction)
+                }, scan: context.jobID, asOf: moment, in: transaction)
+            DuplicateStore.forget(pairsOf: nil, except: context.jobID, asOf: moment, in: transaction)
+            let state = try await transaction.query(
+                """
+                update contacts.match_state set scan_started_at = null where tenant_id = $1
+                returning wanted_at is not null
+                """, [transaction.tenant.parameter])
+            if state.bool(0, 0) == true {
+                store.outbox.enqueue([try PendingJob(ScanDuplicatesJob())], in: transaction)
+            }
             context.progress(done: people.count, total: people.count, in: transaction)
             return Self.report(result).encoded
         }

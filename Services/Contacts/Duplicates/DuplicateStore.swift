@@ -107,39 +107,47 @@ struct DuplicateStore: Sendable {
         }
     }
 
-    /// Writes pairs found by `scan`; what a person has said of a pair stays.
-    static func write(_ pairs: [Pair], scan: UUID, in transaction: TenantTransaction) {
+    /// Writes pairs found by `scan`, which looked at the contacts as they were at `moment`: what was found later stands.
+    /// What a person has said of a pair stays.
+    static func write(_ pairs: [Pair], scan: UUID, asOf moment: Date, in transaction: TenantTransaction) {
+        var seen = Set<[UUID]>()
+        let pairs = pairs.filter { seen.insert([$0.left, $0.right]).inserted }
         for start in stride(from: 0, to: pairs.count, by: 5000) {
             let part = pairs[start..<min(start + 5000, pairs.count)]
             transaction.later(
                 Statement(
                     """
-                    insert into contacts.duplicate_pair as p (tenant_id, left_id, right_id, score, through_id, scan_id)
-                    select $1, t.*, $6 from unnest($2::uuid[], $3::uuid[], $4::float8[], $5::uuid[]) as t
+                    insert into contacts.duplicate_pair as p (tenant_id, left_id, right_id, score, through_id, scan_id,
+                        found_at)
+                    select $1, t.*, $6, $7 from unnest($2::uuid[], $3::uuid[], $4::float8[], $5::uuid[]) as t
                     on conflict (tenant_id, left_id, right_id) do update
-                    set score = excluded.score, through_id = excluded.through_id, scan_id = excluded.scan_id
+                    set score = excluded.score, through_id = excluded.through_id, scan_id = excluded.scan_id,
+                        found_at = excluded.found_at
+                    where p.found_at <= excluded.found_at
                     """,
                     [
                         transaction.tenant.parameter, .array(part.map(\.left.lowercased)),
                         .array(part.map(\.right.lowercased)), .array(part.map { "\($0.score)" }),
-                        .array(part.map { $0.through?.lowercased }), .uuid(scan),
+                        .array(part.map { $0.through?.lowercased }), .uuid(scan), .time(moment),
                     ]))
         }
     }
 
-    /// Forgets open pairs that `scan` has not found again: of `ids`, or of all contacts.
-    static func forget(pairsOf ids: [UUID]?, except scan: UUID, in transaction: TenantTransaction) {
-        var parameters: [Parameter] = [transaction.tenant.parameter, .uuid(scan)]
+    /// Forgets open pairs from before `moment` that `scan` has not found again: of `ids`, or of all contacts.
+    static func forget(
+        pairsOf ids: [UUID]?, except scan: UUID, asOf moment: Date, in transaction: TenantTransaction
+    ) {
+        var parameters: [Parameter] = [transaction.tenant.parameter, .uuid(scan), .time(moment)]
         var condition = ""
         if let ids {
             parameters.append(.array(ids.map(\.lowercased)))
-            condition = " and (left_id = any($3::uuid[]) or right_id = any($3::uuid[]))"
+            condition = " and (left_id = any($4::uuid[]) or right_id = any($4::uuid[]))"
         }
         transaction.later(
             Statement(
                 """
                 delete from contacts.duplicate_pair
-                where tenant_id = $1 and scan_id <> $2 and not is_dismissed\(condition)
+                where tenant_id = $1 and scan_id <> $2 and found_at <= $3 and not is_dismissed\(condition)
                 """, parameters))
     }
 }

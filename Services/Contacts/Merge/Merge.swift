@@ -30,16 +30,15 @@ struct Merge: Sendable {
                 }
             }
         }
-        // An id that another system knows one of them by stays with its source.
-        if choices["external_id"] == nil && choices["source"] == nil {
-            let isTaken = survivor.text("external_id") == nil && merged.text("external_id") != nil
-            for name in ["source", "external_id"] {
-                values[name] = isTaken ? merged.values[name] : nil
-            }
+        // An id that another system knows one of them by stays with its source: the two are chosen together.
+        let chosen = choices["external_id"] ?? choices["source"]
+        let takesOrigin = chosen.map { $0 == .merged } ?? (survivor.text("external_id") == nil)
+        for name in ["source", "external_id"] {
+            values[name] = takesOrigin && survivor.values[name] != merged.values[name] ? merged.values[name] : nil
         }
         // Whoever asked not to be contacted under one of the two records has asked so.
         if choices["do_not_contact"] == nil, survivor.bool("do_not_contact") != merged.bool("do_not_contact") {
-            values["do_not_contact"] = ["true"]
+            values["do_not_contact"] = ["t"]
         }
         return values
     }

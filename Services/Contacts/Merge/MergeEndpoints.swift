@@ -89,12 +89,13 @@ struct MergeEndpoints {
         return Endpoint(.get, "/v1/merges/{id}", "A merge and how it stands", documentation: documentation) { request in
             try request.allow([])
             let id = try request.id()
-            _ = try request.context.scope(of: .read, on: Contact.type)
             return EndpointResponse(json: try await state(of: id, request.context))
         }
     }
 
+    /// Throws 404 for what is no merge, and for whoever may not read all contacts.
     private func state(of id: UUID, _ context: WriteContext) async throws -> JSONValue {
+        guard try context.scope(of: .read, on: Contact.type) == .all else { throw Problem.notFound("merge") }
         let rows = try await store.database.query(
             tenant: context.tenant,
             Statement(
@@ -112,27 +113,12 @@ struct MergeEndpoints {
         ]
     }
 
+    /// The other services learn of it from the contact's return and undo their part.
     private var undo: Endpoint {
-        let documentation = EndpointDocumentation {
-            $0.parameters = [RecordParameters.dryRun]
-            $0.response = ["type": "object", "required": ["change_set", "undone", "conflicts"]]
-            $0.refusals = [404, 409]
-            $0.others = [202: ["type": "object"]]
-        }
-        return Endpoint(
-            .post, "/v1/merges/{id}/undo", "Make the two contacts two again; what has changed since is listed",
-            documentation: documentation
-        ) { request in
-            try request.allow(["dry_run", "on_conflict"])
-            let id = try request.id()
-            _ = try await state(of: id, request.context)
-            let policy = request.parameter("on_conflict").map { ConflictPolicy(rawValue: $0) } ?? .refuse
-            guard let policy else { throw Problem.badRequest("invalid_parameter", "on_conflict is refuse or skip.") }
-            let dryRun = try request.flag("dry_run")
-            // The other services learn of it from the contact's return and undo their part.
-            let result = try await store.undo(id, policy: policy, dryRun: dryRun, request.context)
-            return EndpointResponse(result, to: request, dryRun: dryRun, at: "/v1/jobs")
-        }
+        UndoEndpoint(
+            store: store, path: "/v1/merges/{id}/undo",
+            summary: "Make the two contacts two again; what has changed since is listed"
+        ).endpoint { id, context in _ = try await state(of: id, context) }
     }
 }
 

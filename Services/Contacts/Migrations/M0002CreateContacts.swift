@@ -20,6 +20,7 @@ enum M0002CreateContacts {
             foreign key (tenant_id, parent_id) references contacts.organization
         ) partition by list (tenant_id);
         select platform.partition_by_tenant('contacts.organization');
+        select platform.make_searchable('contacts.organization');
         create index on contacts.organization (tenant_id, created_at, id) where deleted_at is null;
         create index on contacts.organization (tenant_id, lower(name)) where deleted_at is null;
         create unique index on contacts.organization (tenant_id, external_id, source) nulls not distinct
@@ -56,6 +57,7 @@ enum M0002CreateContacts {
             foreign key (tenant_id, merged_into) references contacts.contact
         ) partition by list (tenant_id);
         select platform.partition_by_tenant('contacts.contact');
+        select platform.make_searchable('contacts.contact');
         create index on contacts.contact (tenant_id, created_at, id) where deleted_at is null;
         create index on contacts.contact (tenant_id, organization_id) where deleted_at is null and organization_id is not null;
         create index on contacts.contact (tenant_id, family_name) where deleted_at is null;
@@ -79,6 +81,7 @@ enum M0002CreateContacts {
             foreign key (tenant_id, contact_id) references contacts.contact
         ) partition by list (tenant_id);
         select platform.partition_by_tenant('contacts.activity');
+        select platform.make_searchable('contacts.activity');
         create index on contacts.activity (tenant_id, created_at, id) where deleted_at is null;
         create index on contacts.activity (tenant_id, contact_id, occurred_at) where deleted_at is null;
         create unique index on contacts.activity (tenant_id, external_id, source) nulls not distinct

@@ -21,6 +21,7 @@ enum M0003CreateMatching {
             people bigint not null,
             scanned_at timestamptz,
             wanted_at timestamptz,
+            scan_started_at timestamptz,
             primary key (tenant_id)
         ) partition by list (tenant_id);
         select platform.partition_by_tenant('contacts.match_state');
@@ -32,6 +33,7 @@ enum M0003CreateMatching {
             score double precision not null,
             through_id uuid,
             scan_id uuid not null,
+            found_at timestamptz not null,
             is_dismissed boolean not null default false,
             primary key (tenant_id, left_id, right_id)
         ) partition by list (tenant_id);
@@ -47,9 +49,15 @@ enum M0003CreateMatching {
         begin
             return query
             select f.contact_id from (
-                select k.contact_id, k.keys from contacts.match_keys k
+                -- The strongest keys come first, and are asked first: thousands may share a common name, and whoever
+                -- shares an address must be among those looked at.
+                (select k.contact_id, k.keys from contacts.match_keys k
+                where k.tenant_id = nullif(current_setting('app.tenant_id', true), '')::bigint
+                and k.keys && wanted[1:3] limit 500)
+                union
+                (select k.contact_id, k.keys from contacts.match_keys k
                 where k.tenant_id = nullif(current_setting('app.tenant_id', true), '')::bigint and k.keys && wanted
-                limit 2000) f
+                limit 1000)) f
             order by (select count(*) from unnest(f.keys) u where u = any (wanted)) desc, f.contact_id
             limit most;
         end $body$;

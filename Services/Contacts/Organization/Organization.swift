@@ -5,7 +5,7 @@ enum Organization {
     static let type = RecordType(
         "organization", plural: "organizations", schema: "contacts", label: Label("Organization", "公司"),
         fields: [
-            Field("name", .text(max: 200), Label("Name", "名称")).required().sortable(),
+            Field("name", .text(max: 200), Label("Name", "名称")).required().sortable().searchable(),
             Field("domains", .tags(max: 20), Label("Domains", "域名")).byDefault([]),
             Field("industry", .text(max: 80), Label("Industry", "行业")),
             Field("size", .integer(min: 0, max: 10_000_000), Label("Employees", "员工数")).sortable(),

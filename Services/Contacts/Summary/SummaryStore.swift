@@ -65,8 +65,8 @@ struct CustomerSummaryEndpoint {
         return Endpoint(.get, "/v1/contacts/{id}/summary", "A customer in figures", documentation: documentation) {
             request in
             try request.allow([])
-            let id = try request.id()
-            _ = try await store.get(Contact.type, id, fields: [], request.context)
+            // Of a contact that was merged into another the survivor's figures count.
+            let id = try await store.get(Contact.type, try request.id(), fields: [], request.context).id
             let rows = try await store.database.query(
                 tenant: request.context.tenant,
                 Statement(

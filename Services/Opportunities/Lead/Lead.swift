@@ -8,10 +8,10 @@ enum Lead {
     static let type = RecordType(
         "lead", plural: "leads", schema: "opportunities", label: Label("Lead", "线索"),
         fields: [
-            Field("given_name", .text(max: 100), Label("Given name", "名")),
-            Field("family_name", .text(max: 100), Label("Family name", "姓")).sortable(),
-            Field("company", .text(max: 200), Label("Company", "公司")).sortable(),
-            Field("email", .email, Label("E-mail", "邮箱")),
+            Field("given_name", .text(max: 100), Label("Given name", "名")).searchable(),
+            Field("family_name", .text(max: 100), Label("Family name", "姓")).sortable().searchable(),
+            Field("company", .text(max: 200), Label("Company", "公司")).sortable().searchable(),
+            Field("email", .email, Label("E-mail", "邮箱")).searchable(),
             Field("phone", .phone, Label("Telephone", "电话")),
             Field("score", .integer(min: 0, max: 100), Label("Score", "评分")).sortable(),
             Field("status", .choice(["new", "working", "qualified", "disqualified"]), Label("Status", "状态")).byDefault(

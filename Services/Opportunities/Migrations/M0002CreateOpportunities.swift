@@ -27,6 +27,8 @@ enum M0002CreateOpportunities {
             primary key (tenant_id, id)
         ) partition by list (tenant_id);
         select platform.partition_by_tenant('opportunities.lead');
+        select platform.make_searchable('opportunities.lead');
+        create index on opportunities.lead (tenant_id, contact_id) where deleted_at is null and contact_id is not null;
         create index on opportunities.lead (tenant_id, created_at, id) where deleted_at is null;
         create unique index on opportunities.lead (tenant_id, external_id, source) nulls not distinct
             where deleted_at is null and external_id is not null;
@@ -76,6 +78,7 @@ enum M0002CreateOpportunities {
             foreign key (tenant_id, stage_id) references opportunities.stage
         ) partition by list (tenant_id);
         select platform.partition_by_tenant('opportunities.opportunity');
+        select platform.make_searchable('opportunities.opportunity');
         create index on opportunities.opportunity (tenant_id, created_at, id) where deleted_at is null;
         create index on opportunities.opportunity (tenant_id, contact_id) where deleted_at is null;
         create index on opportunities.opportunity (tenant_id, stage_id) where deleted_at is null;
@@ -117,6 +120,7 @@ enum M0002CreateOpportunities {
             foreign key (tenant_id, opportunity_id) references opportunities.opportunity
         ) partition by list (tenant_id);
         select platform.partition_by_tenant('opportunities.sales_order');
+        select platform.make_searchable('opportunities.sales_order');
         create index on opportunities.sales_order (tenant_id, created_at, id) where deleted_at is null;
         create index on opportunities.sales_order (tenant_id, contact_id) where deleted_at is null;
         create unique index on opportunities.sales_order (tenant_id, number) where deleted_at is null;
@@ -138,6 +142,7 @@ enum M0002CreateOpportunities {
             foreign key (tenant_id, order_id) references opportunities.sales_order
         ) partition by list (tenant_id);
         select platform.partition_by_tenant('opportunities.payment');
+        create index on opportunities.payment (tenant_id, contact_id) where deleted_at is null;
         create index on opportunities.payment (tenant_id, created_at, id) where deleted_at is null;
         create index on opportunities.payment (tenant_id, order_id) where deleted_at is null;
         create unique index on opportunities.payment (tenant_id, external_id, source) nulls not distinct

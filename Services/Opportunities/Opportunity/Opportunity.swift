@@ -9,7 +9,7 @@ enum Opportunity {
     static let type = RecordType(
         "opportunity", plural: "opportunities", schema: "opportunities", label: Label("Opportunity", "商机"),
         fields: [
-            Field("name", .text(max: 200), Label("Name", "名称")).required().sortable(),
+            Field("name", .text(max: 200), Label("Name", "名称")).required().sortable().searchable(),
             Field("contact_id", .foreignID, Label("Contact", "联系人")).of("contact"),
             Field("organization_id", .foreignID, Label("Organization", "公司")),
             Field("pipeline_id", .reference("pipeline"), Label("Pipeline", "销售管道")),

@@ -8,7 +8,7 @@ enum Order {
     static let type = RecordType(
         "order", plural: "orders", schema: "opportunities", table: "sales_order", label: Label("Order", "订单"),
         fields: [
-            Field("number", .text(max: 60), Label("Number", "订单号")).sortable(),
+            Field("number", .text(max: 60), Label("Number", "订单号")).sortable().searchable(),
             Field("contact_id", .foreignID, Label("Contact", "联系人")).of("contact").required().immutable(),
             Field("opportunity_id", .reference("opportunity"), Label("Opportunity", "商机")),
             Field("currency", .currency, Label("Currency", "货币")).immutable(),
@@ -17,8 +17,8 @@ enum Order {
             Field("lines", .list(line, max: 200), Label("Lines", "明细")).byDefault([]),
             Field("total", .money, Label("Total", "总额")).readOnly().sortable(),
             Field("tax", .money, Label("Tax included", "含税额")).readOnly(),
-            Field("paid", .money, Label("Paid", "已付")).readOnly(),
-            Field("status", .choice(["placed", "paid", "cancelled"]), Label("Status", "状态")).readOnly().byDefault(
+            Field("paid", .money, Label("Paid", "已付")).derived(),
+            Field("status", .choice(["placed", "paid", "cancelled"]), Label("Status", "状态")).derived().byDefault(
                 "placed"),
         ] + RecordType.origin,
         rules: RecordRules(prepare: prepare, effects: effects))

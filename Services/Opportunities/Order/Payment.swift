@@ -24,6 +24,8 @@ enum Payment {
 
     /// Locks the order, so that payments of one order count one after the other.
     private static func check(_ draft: inout Draft, _ transaction: TenantTransaction) async throws {
+        // A change of anything else (its customer, after a merge) is no business of the order's.
+        guard draft.isCreation || draft.changes("order_id") || draft.changes("amount") else { return }
         let rows = try await transaction.query(
             """
             select contact_id, currency, is_cancelled from opportunities.sales_order

@@ -61,6 +61,7 @@ enum M0002CreateTickets {
             foreign key (tenant_id, sla_policy_id) references tickets.sla_policy
         ) partition by list (tenant_id);
         select platform.partition_by_tenant('tickets.ticket');
+        select platform.make_searchable('tickets.ticket');
         create index on tickets.ticket (tenant_id, created_at, id) where deleted_at is null;
         create index on tickets.ticket (tenant_id, contact_id) where deleted_at is null;
         create unique index on tickets.ticket (tenant_id, external_id, source) nulls not distinct
@@ -91,6 +92,7 @@ enum M0002CreateTickets {
             foreign key (tenant_id, ticket_id) references tickets.ticket
         ) partition by list (tenant_id);
         select platform.partition_by_tenant('tickets.survey_response');
+        create index on tickets.survey_response (tenant_id, contact_id) where deleted_at is null;
         create index on tickets.survey_response (tenant_id, created_at, id) where deleted_at is null;
         """)
 }

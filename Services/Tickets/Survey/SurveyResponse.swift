@@ -39,6 +39,7 @@ enum SurveyResponse {
     }
 
     private static func check(_ draft: inout Draft, _ transaction: TenantTransaction) async throws {
+        guard draft.isCreation || draft.changes("ticket_id") else { return }
         let rows = try await transaction.query(
             "select contact_id from tickets.ticket where tenant_id = $1 and id = $2 and deleted_at is null",
             [transaction.tenant.parameter, .optional(draft["ticket_id"])])

@@ -11,7 +11,7 @@ enum Ticket {
     static let type = RecordType(
         "ticket", plural: "tickets", schema: "tickets", label: Label("Ticket", "工单"),
         fields: [
-            Field("subject", .text(max: 300), Label("Subject", "主题")).required().sortable(),
+            Field("subject", .text(max: 300), Label("Subject", "主题")).required().sortable().searchable(),
             Field("description", .text(max: 20_000, multiline: true), Label("Description", "描述")),
             Field("contact_id", .foreignID, Label("Requester", "客户")).of("contact"),
             Field("organization_id", .foreignID, Label("Organization", "公司")),
@@ -27,11 +27,11 @@ enum Ticket {
             Field("team_id", .reference("team"), Label("Team", "团队")),
             Field("sla_policy_id", .reference("sla_policy"), Label("Service level", "服务级别")),
             Field("tags", .tags(max: 50), Label("Tags", "标签")).byDefault([]),
-            Field("first_response_due", .timestamp, Label("First response due", "首次响应期限")).readOnly().sortable(),
+            Field("first_response_due", .timestamp, Label("First response due", "首次响应期限")).derived().sortable(),
             Field("resolution_due", .timestamp, Label("Resolution due", "解决期限")).readOnly().sortable(),
             Field("resolution_left", .number(min: 0, max: 1e12), Label("Working seconds left while paused", "剩余时间"))
                 .readOnly(),
-            Field("first_responded_at", .timestamp, Label("First response", "首次响应")).readOnly(),
+            Field("first_responded_at", .timestamp, Label("First response", "首次响应")).derived(),
             Field("solved_at", .timestamp, Label("Solved", "解决时间")).readOnly().sortable(),
             Field("escalations", .integer(min: 0, max: 100), Label("Escalations", "升级次数")).readOnly().byDefault(0),
         ] + RecordType.origin,

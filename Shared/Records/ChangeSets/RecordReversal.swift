@@ -58,7 +58,6 @@ struct RecordReversal: Sendable {
         }
         // What ends takes every later change with it.
         if lives && !livedBefore && !since.isEmpty { return .conflicts([conflict("changed_since")]) }
-        let reader = FieldReader(defaults: .neutral)
         var conflicts: [Conflict] = []
         var values: [String: [String?]] = [:]
         let touched = self.touched
@@ -66,9 +65,9 @@ struct RecordReversal: Sendable {
         for field in type.fields {
             let expected: [String?]
             if let change = touched[field.name] {
-                expected = reader.columns(change.to, of: field)
-                if current.values[field.name] == expected {
-                    values[field.name] = reader.columns(change.from, of: field)
+                expected = RecordJSON.columns(of: field, change.to)
+                if RecordJSON.isSame(current.values[field.name], expected, of: field) {
+                    values[field.name] = RecordJSON.columns(of: field, change.from)
                 }
             } else if isCreation {
                 expected = field.columns.map { _ in nil }
@@ -76,7 +75,7 @@ struct RecordReversal: Sendable {
                 continue
             }
             guard !field.isReadOnly, let now = current.values[field.name] else { continue }
-            if now == expected && !touchedSince.contains(field.name) { continue }
+            if RecordJSON.isSame(now, expected, of: field) && !touchedSince.contains(field.name) { continue }
             var found = conflict("changed_since", field.name)
             found.expected = RecordJSON.value(of: field, columns: expected)
             found.current = RecordJSON.value(of: field, columns: now)

@@ -42,7 +42,8 @@ extension RecordStore {
         let groups = results[0]
         guard !groups.isEmpty else { throw Problem.notFound("change set") }
         try requireReadable(
-            types: (0..<groups.count).map { groups.text($0, 0)! }, actor: groups.text(0, 4)!, context)
+            types: (0..<groups.count).map { groups.text($0, 0)! },
+            isOwn: (0..<groups.count).contains { groups.text($0, 4) == context.actor }, context)
         let counts = (0..<groups.count).map { row -> JSONValue in
             [
                 "record_type": .string(groups.text(row, 0)!), "operation": .string(groups.text(row, 1)!),
@@ -71,49 +72,84 @@ extension RecordStore {
             tenant: context.tenant,
             Statement(
                 """
-                select record_type, min(actor), count(distinct record_id) from \(schema).history
+                select record_type, bool_or(actor = $3), count(distinct record_id) from \(schema).history
                 where tenant_id = $1 and change_set = $2 group by record_type
-                """, [context.tenant.parameter, .uuid(id)]), readOnly: true)
+                """, [context.tenant.parameter, .uuid(id), .text(context.actor)]), readOnly: true)
         guard !rows.isEmpty else { throw Problem.notFound("change set") }
         let types = (0..<rows.count).map { rows.text($0, 0)! }
-        try requireReadable(types: types, actor: rows.text(0, 1)!, context)
+        try requireReadable(types: types, isOwn: (0..<rows.count).contains { rows.bool($0, 1) == true }, context)
         let records = (0..<rows.count).reduce(0) { $0 + rows.int($1, 2)! }
-        if records > Self.largestUndoAtOnce && !dryRun {
+        if records > Self.largestUndoAtOnce && dryRun {
+            throw Problem(
+                409, "too_many_records",
+                "More than \(Self.largestUndoAtOnce) records: with on_conflict refuse the job looks at all before it changes one."
+            )
+        }
+        if records > Self.largestUndoAtOnce {
             return try await startUndo(id, policy: policy, records: records, types: types, context)
         }
-        return try await inTransaction(context, dryRun: dryRun) { transaction in
-            try await requireInEffect(id, in: transaction)
+        return try await writing(catalogue.types[0], dryRun: dryRun, context) { transaction in
+            try await beginUndoing(id, by: context.changeSet, in: transaction)
             let records = try await self.records(of: id, after: nil, limit: Int(Int32.max), in: transaction)
             let reversals = try await self.reversals(of: id, records, undoing: context.changeSet, in: transaction)
             let outcome = try await reverse(reversals, context, in: transaction)
             if policy == .refuse && !outcome.conflicts.isEmpty { throw outcome.refusal }
-            if outcome.conflicts.isEmpty { markUndone(id, by: context.changeSet, in: transaction) }
+            endUndoing(id, by: context.changeSet, isWhole: outcome.conflicts.isEmpty, in: transaction)
             return WriteResult(
                 status: 200, id: nil, version: nil, body: outcome.json(changeSet: context.changeSet).encodedBytes)
         }
     }
 
-    /// Throws 409 for a set that has been undone already.
-    func requireInEffect(_ id: UUID, in transaction: TenantTransaction) async throws {
-        let undone = try await transaction.query(
-            "select undone_by from \(outbox.schema).undone where tenant_id = $1 and change_set = $2",
-            [transaction.tenant.parameter, .uuid(id)])
-        guard let by = undone.isEmpty ? nil : undone.uuid(0, 0) else { return }
-        throw Problem(
-            409, "already_undone", "This change set has been undone.", extra: ["undone_by": .string(by.lowercased)])
+    /// Notes that `id` is being undone by `set`: whoever else wants to undo it waits for this transaction and is then
+    /// refused with 409, as for a set that has been undone already or is still growing.
+    func beginUndoing(_ id: UUID, by set: UUID, in transaction: TenantTransaction) async throws {
+        let schema = outbox.schema
+        let parameters: [Parameter] = [transaction.tenant.parameter, .uuid(id)]
+        let results = try await transaction.batch([
+            Statement(
+                """
+                insert into \(schema).undone (tenant_id, change_set, undone_by) values ($1, $2, $3)
+                on conflict do nothing returning 1
+                """, parameters + [.uuid(set)]),
+            Statement(
+                "select undone_by from \(schema).undone where tenant_id = $1 and change_set = $2", parameters),
+            Statement(
+                """
+                select 1 from \(schema).import i join \(schema).job_status s on s.tenant_id = i.tenant_id and s.id = i.job_id
+                where i.tenant_id = $1 and i.change_set = $2 and s.state in ('waiting', 'running', 'failed')
+                """, parameters),
+        ])
+        if results[0].isEmpty {
+            throw Problem(
+                409, "already_undone", "This change set has been undone, or is being undone.",
+                extra: ["undone_by": JSONValue(results[1].isEmpty ? nil : results[1].uuid(0, 0)!.lowercased)])
+        }
+        if !results[2].isEmpty {
+            throw Problem(
+                409, "still_running", "The import still runs: cancel it, or wait.", headers: [("Retry-After", "5")])
+        }
     }
 
-    /// Notes that `id` is no longer in effect; a set that `id` itself had undone is in effect again.
-    func markUndone(_ id: UUID, by set: UUID, in transaction: TenantTransaction) {
+    /// Ends what `beginUndoing` began. A set of which something could not be undone stays in effect; a set that the
+    /// undone one had undone itself is in effect again.
+    func endUndoing(_ id: UUID, by set: UUID, isWhole: Bool, in transaction: TenantTransaction) {
         let schema = outbox.schema
+        let parameters: [Parameter] = [transaction.tenant.parameter, .uuid(id), .uuid(set)]
+        guard isWhole else {
+            return transaction.later(
+                Statement(
+                    "delete from \(schema).undone where tenant_id = $1 and change_set = $2 and undone_by = $3",
+                    parameters))
+        }
         transaction.later(
             Statement(
-                "insert into \(schema).undone (tenant_id, change_set, undone_by) values ($1, $2, $3) on conflict do nothing",
-                [transaction.tenant.parameter, .uuid(id), .uuid(set)]))
+                """
+                insert into \(schema).undone (tenant_id, change_set, undone_by) values ($1, $2, $3)
+                on conflict do nothing
+                """, parameters))
         transaction.later(
             Statement(
-                "delete from \(schema).undone where tenant_id = $1 and undone_by = $2",
-                [transaction.tenant.parameter, .uuid(id)]))
+                "delete from \(schema).undone where tenant_id = $1 and undone_by = $2", Array(parameters.prefix(2))))
     }
 
     /// The records of the set beyond `after`, in the order of types and ids.
@@ -180,8 +216,9 @@ extension RecordStore {
                 select t.record_type, t.record_id::uuid from unnest($3::text[], $4::text[]) as t (record_type, record_id))
             and version > 1 and change_set <> $2
             and not exists (
-                select 1 from \(schema).undone u
-                where u.tenant_id = h.tenant_id and h.change_set in (u.change_set, u.undone_by))
+                select 1 from \(schema).undone u where u.tenant_id = h.tenant_id and u.change_set = h.change_set)
+            and not exists (
+                select 1 from \(schema).undone u where u.tenant_id = h.tenant_id and u.undone_by = h.change_set)
             """,
             [
                 transaction.tenant.parameter, .uuid(id), .array(records.map(\.type)),
@@ -240,7 +277,8 @@ extension RecordStore {
         let problem =
             (error as? Problem) ?? (error as? FieldError).map { .invalid([$0]) }
             ?? (error as? DatabaseError).flatMap { Self.problem($0, type) }
-        return problem.flatMap { $0.status < 500 && $0.status != 403 ? $0 : nil }
+        // What only was in the way is tried again with the whole transaction.
+        return problem.flatMap { $0.status < 500 && $0.status != 403 && $0.code != "busy" ? $0 : nil }
     }
 
     private func reverseAll(
@@ -275,7 +313,7 @@ extension RecordStore {
         _ reversals: [RecordReversal], locked: Bool, in transaction: TenantTransaction
     ) async throws -> [RecordKey: Record] {
         var standing: [RecordKey: Record] = [:]
-        for (name, group) in Dictionary(grouping: reversals, by: \.type.name) {
+        for (name, group) in Dictionary(grouping: reversals, by: \.type.name).sorted(by: { $0.key < $1.key }) {
             let type = group[0].type
             let rows = try await transaction.query(
                 """
@@ -296,19 +334,19 @@ extension RecordStore {
     ) async throws {
         var record = current
         if life == .returns {
-            record = try await mark(type, record, deletedAt: nil, .restore, context, in: transaction)
+            record = try await mark(type, record, .restore, context, in: transaction)
         }
         // What follows from other fields follows from them as they are now.
         record = try await change(type, record, completing: values, context, in: transaction)
         if life == .ends {
-            _ = try await mark(type, record, deletedAt: Date(), .delete, context, in: transaction)
+            _ = try await mark(type, record, .delete, context, in: transaction)
         }
     }
 
     /// A set is shown to whoever may read all records of its types, and to who made it.
-    private func requireReadable(types: [String], actor: String, _ context: WriteContext) throws {
+    private func requireReadable(types: [String], isOwn: Bool, _ context: WriteContext) throws {
         for type in Set(types).compactMap(catalogue.type(named:)) {
-            guard let scope = try? context.scope(of: .read, on: type), scope == .all || actor == context.actor else {
+            guard let scope = try? context.scope(of: .read, on: type), scope == .all || isOwn else {
                 throw Problem.notFound("change set")
             }
         }

@@ -36,7 +36,7 @@ extension RecordStore {
         job.options = .long
         let pending = job
         return try await inTransaction(context, dryRun: false) { transaction in
-            try await requireInEffect(id, in: transaction)
+            try await beginUndoing(id, by: context.changeSet, in: transaction)
             outbox.enqueueTracked(pending, total: records, note: "records", in: transaction)
             let answer: JSONValue = [
                 "job_id": .string(pending.id.lowercased), "change_set": .string(context.changeSet.lowercased),
@@ -80,7 +80,8 @@ package struct UndoRunner: Sendable {
         }
         let end = outcome
         try await context.once(result: { (result: String) in result }) { transaction in
-            if end.conflictCount == 0 { store.markUndone(job.changeSet, by: job.undoing, in: transaction) }
+            store.endUndoing(
+                job.changeSet, by: job.undoing, isWhole: end.conflictCount == 0, in: transaction)
             context.progress(done: job.records, total: job.records, in: transaction)
             // Counted from the history: an earlier run of this job may have begun.
             let undone = try await transaction.query(

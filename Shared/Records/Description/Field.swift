@@ -49,9 +49,13 @@ package struct Field: Sendable {
     package var isRequired = false
     /// Set by the service, never by a caller.
     package var isReadOnly = false
+    /// A figure that follows from other records, kept beside the history: neither a change nor a conflict.
+    package var isDerived = false
     /// May be given at creation, never changed afterwards.
     package var isImmutable = false
     package var isSortable = false
+    /// Found by `?q=`; the type's table needs `platform.make_searchable`.
+    package var isSearchable = false
     /// What stands where a creation says nothing, as JSON.
     package var defaultValue: JSONValue?
     /// The record type of another service whose id a `foreignID` is: where two of its records become one, it follows.
@@ -67,10 +71,19 @@ package struct Field: Sendable {
     package func required() -> Field { with { $0.isRequired = true } }
     /// The field set by the service alone.
     package func readOnly() -> Field { with { $0.isReadOnly = true } }
+    /// The field that the service keeps in step with other records, without an entry in the history.
+    package func derived() -> Field {
+        with {
+            $0.isReadOnly = true
+            $0.isDerived = true
+        }
+    }
     /// The field given at creation and never changed.
     package func immutable() -> Field { with { $0.isImmutable = true } }
     /// The field that lists can be ordered by; give its column an index after `tenant_id`.
     package func sortable() -> Field { with { $0.isSortable = true } }
+    /// The field that searches find the record by: a text, or a list whose entries have a `value`.
+    package func searchable() -> Field { with { $0.isSearchable = true } }
     /// The field with what stands there when a creation says nothing.
     package func byDefault(_ value: JSONValue) -> Field { with { $0.defaultValue = value } }
 

@@ -88,7 +88,8 @@ package struct Effects: Sendable {
 package struct LikenessRules: Sendable {
     /// What must be written with a new record for later ones to find it.
     package let index: @Sendable (Draft, TenantID) -> [Statement]
-    /// Records that are likely the same as the draft, as the answer shows them; empty for none.
+    /// Records that are likely the same as the draft, as the answer shows them; empty for none. Asked only for bearers
+    /// who may read all records of the type: to others they do not exist.
     package let find: @Sendable (Draft, TenantTransaction) async throws -> [JSONValue]
 
     package init(

@@ -28,6 +28,10 @@ package struct RecordType: Sendable {
     /// Every column of the fields, in order.
     package let columns: [String]
     package let columnTypes: [String]
+    /// What searches find a record by.
+    package let searchFields: [Field]
+    /// The text field that names a record among others, for people; nil where none does.
+    package let title: Field?
     /// `contacts.contact`.
     package let table: String
     /// What every read selects: the system's columns, then the fields'.
@@ -42,7 +46,7 @@ package struct RecordType: Sendable {
     package init(
         _ name: String, plural: String, schema: String, table: String? = nil, label: Label, fields: [Field],
         operations: Set<Operation> = Set(Operation.allCases), defaultSort: String = "-created_at",
-        rules: RecordRules = RecordRules()
+        title: String? = nil, rules: RecordRules = RecordRules()
     ) {
         self.name = name
         self.plural = plural
@@ -62,14 +66,19 @@ package struct RecordType: Sendable {
         columnOffsets = offsets
         self.columns = columns
         columnTypes = self.fields.flatMap(\.columnTypes)
-        fieldsByName = Dictionary(uniqueKeysWithValues: self.fields.map { ($0.name, $0) })
         members = self.fields.map { JSONMember($0, column: offsets[$0.name]! + Self.systemColumns.count) }
         self.table = "\(schema).\(table ?? name)"
         selectList = (Self.systemColumns + columns).joined(separator: ", ")
+        let fieldsByName = Dictionary(uniqueKeysWithValues: self.fields.map { ($0.name, $0) })
+        self.fieldsByName = fieldsByName
+        searchFields = self.fields.filter(\.isSearchable)
+        self.title = title.map { fieldsByName[$0]! } ?? searchFields.first
         let places = columnTypes.enumerated().map { "$\($0.offset + 6)::\($0.element)" }.joined(separator: ", ")
+        let words = searchFields.isEmpty ? ("", "") : (", words", ", array_to_tsvector($\(columns.count + 6)::text[])")
         insertOneSQL = """
-            insert into \(self.table) (tenant_id, id, version, created_at, updated_at, \(columns.joined(separator: ", ")))
-            values ($1, $2, $3, $4, $5, \(places))
+            insert into \(self.table) (tenant_id, id, version, created_at, updated_at,
+                \(columns.joined(separator: ", "))\(words.0))
+            values ($1, $2, $3, $4, $5, \(places)\(words.1))
             """
         blank = Dictionary(uniqueKeysWithValues: self.fields.map { ($0.name, Self.blank($0)) })
     }

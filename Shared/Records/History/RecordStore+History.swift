@@ -60,18 +60,16 @@ extension RecordStore {
         return Record(rows, 0, type: type)
     }
 
-    /// What a record's entries, from the first on, amount to; nil without any. A value that today's description no
-    /// longer allows is left out.
+    /// What a record's entries, from the first on, amount to; nil without any.
     static func folded(_ entries: [HistoryEntry], _ type: RecordType) -> Record? {
         guard let first = entries.first, let last = entries.last else { return nil }
         var record = Record(
             id: first.key.id, version: last.version, createdAt: first.at, updatedAt: last.at, deletedAt: nil,
             values: type.fields.reduce(into: [:]) { $0[$1.name] = $1.columns.map { _ in nil } })
-        let reader = FieldReader(defaults: .neutral)
         for entry in entries {
             for (name, change) in entry.changes {
                 guard let field = type.field(name) else { continue }
-                record.values[name] = reader.columns(change.to, of: field)
+                record.values[name] = RecordJSON.columns(of: field, change.to)
             }
             switch entry.kind {
             case .delete: record.deletedAt = entry.at
@@ -80,12 +78,5 @@ extension RecordStore {
             }
         }
         return record
-    }
-}
-
-extension FieldReader {
-    /// A value as the history kept it, in columns; nulls where the field no longer takes it.
-    func columns(_ value: JSONValue, of field: Field) -> [String?] {
-        (try? read(value, as: field, at: "")) ?? field.columns.map { _ in nil }
     }
 }

@@ -136,7 +136,15 @@ struct ImportBatch: Sendable {
             } catch let problem as Problem where plan.options.badValues == .leaveOut {
                 // From the last on: an entry that goes moves those behind it.
                 let rest = problem.fields.reversed().reduce(json) { $0.removing(pointer: $1.pointer) }
-                guard rest != json, !problem.fields.isEmpty else { throw problem }
+                // Without a key the row would come again with the next import; without what is required it can't go in.
+                let isNeeded = problem.fields.contains { field in
+                    ["/source", "/external_id"].contains(field.pointer) || field.code == "required"
+                }
+                guard rest != json, !problem.fields.isEmpty, !isNeeded else {
+                    var problem = problem
+                    problem.fields = leftOut + problem.fields
+                    throw problem
+                }
                 json = rest
                 leftOut += problem.fields
             }

@@ -101,6 +101,47 @@ package enum RecordJSON {
         }
     }
 
+    /// The columns of a value that `value(of:columns:)` gave, whatever the field takes today: what was is no question of
+    /// what is allowed.
+    static func columns(of field: Field, _ value: JSONValue) -> [String?] {
+        if value == .null { return field.columns.map { _ in nil } }
+        switch field.kind {
+        case .money:
+            return [value["amount"]?.int.map(String.init), value["currency"]?.text]
+        case .boolean: return [value == true ? "t" : "f"]
+        case .timestamp:
+            return [value.text.flatMap { Timestamp.parse($0) }.map(Timestamp.sqlText) ?? value.text]
+        case .integer: if case .number(let text) = value { return [text] }
+        case .number: if case .number(let text) = value { return [Double(text).map { "\($0)" } ?? text] }
+        case .tags, .list: return [value.encoded]
+        default: break
+        }
+        return [value.text ?? value.encoded]
+    }
+
+    /// True when both mean the same value: of a list's entries what is absent is null. Texts count byte by byte.
+    static func isSame(_ left: [String?]?, _ right: [String?]?, of field: Field) -> Bool {
+        let (left, right) = (left ?? [], right ?? [])
+        switch field.kind {
+        case .tags, .list: return left.map(dense) == right.map(dense)
+        case .timestamp: return left.map(moment) == right.map(moment)
+        default: return left.map { $0.map { Array($0.utf8) } } == right.map { $0.map { Array($0.utf8) } }
+        }
+    }
+
+    private static func moment(_ text: String?) -> Date? { text.flatMap { Timestamp.parse($0) } }
+
+    private static func dense(_ text: String?) -> [UInt8]? {
+        guard let text, let entries = (try? JSONParser.parse(text.utf8))?.array else {
+            return text.map { Array($0.utf8) }
+        }
+        let dense = entries.map { entry -> JSONValue in
+            guard let members = entry.object else { return entry }
+            return .object(members.filter { $0.value != .null })
+        }
+        return JSONValue.array(dense).encodedBytes
+    }
+
     /// Appends a field's value as JSON, from its column texts.
     static func append(columns: [String?], of field: Field, to out: inout [UInt8]) {
         append(columns: columns, shape: JSONMember.Shape(field.kind), to: &out)

@@ -14,6 +14,8 @@ package struct ListQuery: Sendable {
     package enum Count: String, Sendable { case exact, estimate }
 
     package var filter: Filter?
+    /// What the records are searched for.
+    package var text: String?
     package var sort: [Sort] = []
     package var limit = 50
     package var cursor: String?
@@ -34,6 +36,14 @@ package struct ListQuery: Sendable {
                     throw .badRequest("invalid_filter", "filter is not JSON: \(error).")
                 }
                 conditions.append(try Filter.parse(json))
+            case "q":
+                guard !type.searchFields.isEmpty else {
+                    throw .badRequest("unknown_parameter", "These records can't be searched.")
+                }
+                guard (1...200).contains(value.unicodeScalars.count) else {
+                    throw .badRequest("invalid_parameter", "q is a text of 1 to 200 characters.")
+                }
+                text = value
             case "sort": sort = try Self.sort(value, type: type)
             case "limit":
                 guard let number = Int(value), (1...200).contains(number) else {

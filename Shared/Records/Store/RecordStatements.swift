@@ -44,11 +44,17 @@ struct RecordStatements {
         parameters.append(.array(records.map { Timestamp.sqlText($0.updatedAt) }))
         let columns = records.map { columnTexts($0) }
         for index in type.columns.indices { parameters.append(.array(columns.map { $0[index] })) }
+        var (target, words, source) = ("", "", "")
+        if !type.searchFields.isEmpty {
+            parameters.append(.array(records.map { SearchWords.array(of: $0, type, tenant: tenant) }))
+            (target, words, source) = (", words", ", array_to_tsvector(w::text[])", ", $\(parameters.count)::text[]")
+        }
         return Statement(
             """
             insert into \(type.table) as present (tenant_id, id, version, created_at, updated_at,
-                \(type.columns.joined(separator: ", ")))
-            select $1, \(casts) from unnest(\(arrays)) as t (\(names.joined(separator: ", ")))
+                \(type.columns.joined(separator: ", "))\(target))
+            select $1, \(casts)\(words)
+            from unnest(\(arrays)\(source)) as t (\(names.joined(separator: ", "))\(source.isEmpty ? "" : ", w"))
             """, parameters)
     }
 
@@ -57,6 +63,7 @@ struct RecordStatements {
             tenant.parameter, .uuid(record.id), .int(record.version), .time(record.createdAt), .time(record.updatedAt),
         ]
         parameters += columnTexts(record).map(Parameter.optional)
+        if !type.searchFields.isEmpty { parameters.append(.text(SearchWords.array(of: record, type, tenant: tenant))) }
         return Statement(type.insertOneSQL, parameters)
     }
 
@@ -79,6 +86,10 @@ struct RecordStatements {
                 parameters.append(.optional(index < columns.count ? columns[index] : nil))
                 assignments.append("\(column) = $\(parameters.count)::\(field.columnTypes[index])")
             }
+        }
+        if changed.contains(where: \.isSearchable) {
+            parameters.append(.text(SearchWords.array(of: record, type, tenant: tenant)))
+            assignments.append("words = array_to_tsvector($\(parameters.count)::text[])")
         }
         let list = assignments.map { ", \($0)" }.joined()
         return Statement(
@@ -135,7 +146,7 @@ struct RecordStatements {
     /// `{"field": {"from": …, "to": …}}` of every field that changed; for a creation of every field that is set.
     func difference(_ change: Change) -> String {
         var out: [UInt8] = [UInt8(ascii: "{")]
-        for field in type.fields {
+        for field in type.fields where !field.isDerived {
             let old = change.before?.values[field.name]
             let new = change.after.values[field.name]
             let isSame = change.before == nil ? new?.allSatisfy { $0 == nil } ?? true : old == new

@@ -21,7 +21,8 @@ extension RecordStore {
         let draft = try self.draft(type, creating: body, context)
         try context.require(draft.record, within: scope, type)
         return try await mapping(type, context) {
-            let asks = type.rules.likeness != nil && !allowingDuplicates
+            let reads = (try? context.scope(of: .read, on: type)) == .all
+            let asks = type.rules.likeness != nil && !allowingDuplicates && reads
             if type.rules.check == nil && type.rules.after == nil && !dryRun && !asks {
                 return try await createAtOnce(type, draft, context)
             }
@@ -113,7 +114,7 @@ extension RecordStore {
                 if case .version(let version) = precondition, version != before.version {
                     try await refuseStale(type, before, base: version, submitted: [:], merging: false, in: transaction)
                 }
-                _ = try await mark(type, before, deletedAt: Date(), .delete, context, in: transaction)
+                _ = try await mark(type, before, .delete, context, in: transaction)
                 return WriteResult(status: 204, id: id, version: nil, body: [])
             }
         }
@@ -132,13 +133,18 @@ extension RecordStore {
                     let before = try await lock(
                         type, id, scope: condition, builder: builder, includingDeleted: true, in: transaction)
                 else { throw Problem.notFound(type.name) }
+                if let survivor = before.text("merged_into") {
+                    throw Problem(
+                        409, "merged", "This \(type.name) has become part of another one: undo the merge.",
+                        extra: ["merged_into": .string(survivor)])
+                }
                 guard let deleted = before.deletedAt else {
                     throw Problem(409, "not_deleted", "This \(type.name) is not deleted.")
                 }
                 guard deleted > Date(timeIntervalSinceNow: -30 * 86_400) else {
                     throw Problem(409, "too_late", "Records can be restored for thirty days.")
                 }
-                let after = try await mark(type, before, deletedAt: nil, .restore, context, in: transaction)
+                let after = try await mark(type, before, .restore, context, in: transaction)
                 return WriteResult(status: 200, id: id, version: after.version, body: after.json(type))
             }
         }
@@ -258,7 +264,7 @@ extension RecordStore {
     package func remove(
         _ type: RecordType, _ before: Record, _ context: WriteContext, in transaction: TenantTransaction
     ) async throws {
-        _ = try await mark(type, before, deletedAt: Date(), .delete, context, in: transaction)
+        _ = try await mark(type, before, .delete, context, in: transaction)
     }
 
     /// Runs a write of several records as one: with the context's idempotency, its prediction instead with `dryRun`, and
@@ -271,11 +277,12 @@ extension RecordStore {
     }
 
     func mark(
-        _ type: RecordType, _ before: Record, deletedAt: Date?, _ kind: Change.Kind, _ context: WriteContext,
+        _ type: RecordType, _ before: Record, _ kind: Change.Kind, _ context: WriteContext,
         in transaction: TenantTransaction
     ) async throws -> Record {
         var draft = Draft(before: before, record: before, defaults: context.defaults, user: context.user, now: Date())
-        draft.record.deletedAt = deletedAt
+        // The history says the same moment.
+        draft.record.deletedAt = kind == .delete ? draft.now : nil
         draft.record.version += 1
         draft.record.updatedAt = draft.now
         transaction.later(RecordStatements(type: type).update(draft.record, changed: [], tenant: context.tenant))

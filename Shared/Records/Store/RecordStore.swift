@@ -28,7 +28,7 @@ package struct RecordStore: Sendable {
     /// it then has. Throws 404 for a record that is not there, not the tenant's, or outside the bearer's scope: the three
     /// look alike.
     package func get(
-        _ type: RecordType, _ id: UUID, fields: Set<String>? = nil, _ context: WriteContext
+        _ type: RecordType, _ id: UUID, fields: Set<String>? = nil, hops: Int = 20, _ context: WriteContext
     ) async throws -> (body: [UInt8], version: Int, id: UUID) {
         let scope = try context.scope(of: .read, on: type)
         var builder = SQLBuilder([context.tenant.parameter, .uuid(id)])
@@ -41,8 +41,10 @@ package struct RecordStore: Sendable {
                 where r.tenant_id = $1 and r.id = $2 and r.deleted_at is null\(condition)
                 """, builder.parameters), readOnly: true)
         guard rows.count == 1 else {
-            guard let survivor = try await survivor(of: id, type, context) else { throw Problem.notFound(type.name) }
-            return try await get(type, survivor, fields: fields, context)
+            guard hops > 0, let survivor = try await survivor(of: id, type, context) else {
+                throw Problem.notFound(type.name)
+            }
+            return try await get(type, survivor, fields: fields, hops: hops - 1, context)
         }
         var body: [UInt8] = []
         body.reserveCapacity(1024)
@@ -77,11 +79,15 @@ package struct RecordStore: Sendable {
             let compiler = FilterCompiler(catalogue: catalogue, defaults: context.defaults)
             conditions += " and " + (try compiler.sql(filter, type: type, &builder))
         }
+        if let text = query.text {
+            let hits = try await hits(type, text, context)
+            conditions += " and r.id = any(\(builder.bind(.array(hits.map(\.lowercased)), "uuid[]")))"
+        }
         let counted = Statement(countSQL(type, conditions, query.count), builder.parameters)
         let cursor = PageCursor(
             secret: secret,
             context: "\(context.tenant)/\(type.name)/\(query.sort.map { ($0.descending ? "-" : "") + $0.field })/"
-                + "\(query.filter?.canonical ?? "")/\(context.actor)")
+                + "\(query.filter?.canonical ?? "")/\(query.text ?? "")/\(context.actor)")
         if let text = query.cursor {
             let values = try cursor.decode(text, count: statement.keys.count)
             conditions += " and " + statement.after(values, &builder)

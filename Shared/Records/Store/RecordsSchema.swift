@@ -23,8 +23,9 @@ package enum RecordsSchema {
                 primary key (tenant_id, record_type, record_id, version)
             ) partition by list (tenant_id);
             select platform.partition_by_tenant('SCHEMA.history', 'select, insert');
-            -- Entries lie in the order of their times, and so do their change sets' ids: a few pages' bounds find them.
-            create index on SCHEMA.history using brin (at, change_set) with (pages_per_range = 16);
+            -- Both grow at their ends alone, since times and the ids of change sets rise.
+            create index on SCHEMA.history (tenant_id, at);
+            create index on SCHEMA.history (tenant_id, change_set);
 
             create table SCHEMA.history_seal (
                 tenant_id bigint not null,
@@ -45,6 +46,20 @@ package enum RecordsSchema {
                 primary key (tenant_id, change_set)
             ) partition by list (tenant_id);
             select platform.partition_by_tenant('SCHEMA.undone');
+            create index on SCHEMA.undone (tenant_id, undone_by);
+
+            -- What merges of records of other services have to move here, as the newest event tells.
+            create table SCHEMA.merge_note (
+                tenant_id bigint not null,
+                merge_id uuid not null,
+                merged_id uuid not null,
+                survivor_id uuid not null,
+                version bigint not null,
+                is_undone boolean not null,
+                primary key (tenant_id, merge_id)
+            ) partition by list (tenant_id);
+            select platform.partition_by_tenant('SCHEMA.merge_note');
+            create index on SCHEMA.merge_note (tenant_id, merged_id) where not is_undone;
 
             create table SCHEMA.idempotency (
                 tenant_id bigint not null,
@@ -136,6 +151,22 @@ package enum RecordsSchema {
 
             grant select, delete on SCHEMA.idempotency, SCHEMA.import_chunk, SCHEMA.export_piece to guanxi_across;
             grant select on SCHEMA.import, SCHEMA.job_status to guanxi_across;
+
+            -- The tenant's living records of a searchable table that have all words of the query, newest first. Row
+            -- security would keep the index from being used, since a match is not leakproof; so this names the tenant
+            -- itself.
+            create function SCHEMA.search_ids(searched text, query tsquery, most int) returns setof uuid
+            language plpgsql stable security definer
+            set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_indexscan = off as $body$
+            begin
+                return query execute format(
+                    'select id from SCHEMA.%I where tenant_id = $1 and deleted_at is null and words @@ $2
+                    order by id desc limit $3', searched)
+                using nullif(current_setting('app.tenant_id', true), '')::bigint, query, most;
+            end $body$;
+            alter function SCHEMA.search_ids(text, tsquery, int) owner to guanxi_across;
+            revoke all on function SCHEMA.search_ids(text, tsquery, int) from public;
+            grant execute on function SCHEMA.search_ids(text, tsquery, int) to guanxi_SCHEMA;
 
             -- What nobody needs any more, of every tenant: answers that were kept for a day for whoever repeats a
             -- request, and files whose import never began or is over. Gives how many rows went.

@@ -19,6 +19,7 @@ struct CommonEndpoints: Sendable {
             endpoints += [createImport, importErrors]
         }
         if !store.catalogue.types.isEmpty { endpoints += [createExport, exportFile] }
+        if store.catalogue.types.contains(where: { !$0.searchFields.isEmpty }) { endpoints.append(search) }
         return endpoints
     }
 }

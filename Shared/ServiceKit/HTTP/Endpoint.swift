@@ -109,7 +109,8 @@ extension EndpointResponse {
     /// new came to be, its place: `path` and its id.
     package init(_ result: WriteResult, to request: EndpointRequest, dryRun: Bool = false, at path: String? = nil) {
         self.init(result.status, result.body)
-        headers.append((.changeSet, request.context.changeSet.lowercased))
+        // A prediction and a repeated answer have changed nothing now.
+        if !dryRun && !result.isReplay { headers.append((.changeSet, request.context.changeSet.lowercased)) }
         if let version = result.version { headers.append((.eTag, "\"\(version)\"")) }
         if [201, 202].contains(result.status), let path, let id = result.id {
             headers.append((.location, "\(request.prefix)\(path)/\(id.lowercased)"))

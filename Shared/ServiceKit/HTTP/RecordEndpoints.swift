@@ -187,7 +187,9 @@ package struct RecordEndpoints: Sendable {
             for (index, operation) in operations.enumerated() {
                 results.append(try await result(of: operation, index, type, request, dryRun: dryRun))
             }
-            return EndpointResponse(200, json: ["results": .array(results)])
+            return EndpointResponse(
+                200, json: ["results": .array(results)],
+                headers: dryRun ? [] : [(.changeSet, request.context.changeSet.lowercased)])
         }
     }
 

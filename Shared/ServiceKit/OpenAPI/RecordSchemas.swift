@@ -230,11 +230,12 @@ struct RecordSchemas: Sendable {
             Self.query("cursor", ["type": "string"]),
             Self.query("count", ["type": "string", "enum": ["exact", "estimate"]]),
             fields(type),
+        ] + (type.searchFields.isEmpty ? [] : [RecordParameters.search()]) + [
             [
                 "name": "filter", "in": "query", "required": false,
                 "description": "A condition on the records, as JSON.",
                 "content": ["application/json": ["schema": filter(type)]],
-            ],
+            ]
         ]
     }
 
@@ -341,6 +342,13 @@ struct RecordSchemas: Sendable {
 package enum RecordParameters {
     /// An optional parameter of the query string.
     package static func query(_ name: String, _ schema: JSONValue) -> JSONValue { RecordSchemas.query(name, schema) }
+    /// `?q=`: what is searched for.
+    package static func search(isRequired: Bool = false) -> JSONValue {
+        [
+            "name": "q", "in": "query", "required": .bool(isRequired),
+            "schema": ["type": "string", "minLength": 1, "maxLength": 200],
+        ]
+    }
     /// `?dry_run=true`: say what would be done, and do nothing.
     package static let dryRun = RecordSchemas.query("dry_run", ["type": "boolean"])
     /// `Idempotency-Key`: the same key and body gives the first answer again.

@@ -1,0 +1,64 @@
+import Database
+import Foundation
+import Tenancy
+
+extension RecordStore {
+    /// More hits than this are not looked at: the newest ones count.
+    package static let mostHits = 1000
+
+    /// The ids of the tenant's living records of the type that `text` finds, newest first; whether the bearer may see
+    /// them is for the query that reads them to say.
+    func hits(_ type: RecordType, _ text: String, most: Int = mostHits, _ context: WriteContext) async throws -> [UUID]
+    {
+        guard !type.searchFields.isEmpty, let query = SearchWords.query(text, tenant: context.tenant) else { return [] }
+        let rows = try await database.query(
+            tenant: context.tenant, hitsStatement(type, query, most), readOnly: true)
+        return (0..<rows.count).map { rows.uuid($0, 0)! }
+    }
+
+    private func hitsStatement(_ type: RecordType, _ query: String, _ most: Int) -> Statement {
+        Statement(
+            "select \(type.schema).search_ids($1, $2::tsquery, $3)",
+            [.text(String(type.table.split(separator: ".")[1])), .text(query), .int(most)])
+    }
+
+    /// Searches several types at once: `{"items": [{"type", "id", "title"}]}`, those whose title begins with the text
+    /// first, then the newest.
+    package func search(_ text: String, types: [RecordType], limit: Int, _ context: WriteContext) async throws
+        -> [UInt8]
+    {
+        var items: [(rank: Int, json: JSONValue)] = []
+        let wanted = Normaliser.folded(text)
+        for type in types {
+            guard let scope = try? context.scope(of: .read, on: type) else { continue }
+            let ids = try await hits(type, text, most: limit * 5, context)
+            if ids.isEmpty { continue }
+            var builder = SQLBuilder([context.tenant.parameter, .array(ids.map(\.lowercased))])
+            let condition = context.condition(scope, &builder)
+            let rows = try await database.query(
+                tenant: context.tenant,
+                Statement(
+                    """
+                    select id, \(type.title?.columns[0] ?? "null") from \(type.table) r
+                    where r.tenant_id = $1 and r.id = any($2::uuid[]) and r.deleted_at is null\(condition)
+                    order by r.id desc
+                    """, builder.parameters), readOnly: true)
+            for row in 0..<rows.count {
+                let title = rows.text(row, 1) ?? ""
+                let folded = Normaliser.folded(title)
+                let rank = folded == wanted ? 0 : folded.hasPrefix(wanted) ? 1 : 2
+                items.append(
+                    (
+                        rank,
+                        [
+                            "type": .string(type.name), "id": .string(rows.text(row, 0)!), "title": .string(title),
+                            "path": .string("/v1/\(type.plural)/\(rows.text(row, 0)!)"),
+                        ]
+                    ))
+            }
+        }
+        // Stable: within a rank the order of types and times stays.
+        let best = items.enumerated().sorted { ($0.element.rank, $0.offset) < ($1.element.rank, $1.offset) }
+        return JSONValue.object(["items": .array(best.prefix(limit).map(\.element.json))]).encodedBytes
+    }
+}
