@@ -6,12 +6,15 @@ import ServiceKit
 /// Contacts: who the customers are, and what passed between them and us.
 package let contactsService = ServiceDescription(
     name: "contacts",
-    types: [Contact.type, Organization.type, Activity.type],
-    migrations: [M0002CreateContacts.migration, M0003CreateMatching.migration],
+    types: [
+        Contact.type, Organization.type, Activity.type, Relationship.type, PlannedTask.type, Appointment.type,
+        Notification.type,
+    ],
+    migrations: [M0002CreateContacts.migration, M0003CreateMatching.migration, M0004CreatePlanner.migration],
     queues: ["contacts.matching"],
     endpoints: { store in
         [CustomerSummaryEndpoint(store: store).endpoint] + MergeEndpoints(store: store).all
-            + DuplicateEndpoints(store: store).all
+            + DuplicateEndpoints(store: store).all + [RelationshipEndpoint(store: store).endpoint]
     },
     jobs: { registry, store in
         registry.handle(AdoptLeadJob.self) { job, context in
@@ -20,11 +23,15 @@ package let contactsService = ServiceDescription(
         registry.handle(ApplySummariesJob.self) { job, context in
             try await SummaryStore(store: store).apply(job.summaries, context)
         }
+        registry.handle(RemindOfAppointmentJob.self) { job, context in
+            try await AppointmentReminder(store: store).run(job, context)
+        }
         let matching = DuplicateMatching(store: store)
         registry.on(ContactIdentified.self, queue: "contacts.matching") { event, context in
             try await matching.take(event, context)
         }
-        registry.handle(ScanDuplicatesJob.self) { _, context in try await matching.scan(context) }
+        registry.handle(IndexContactsJob.self) { _, context in try await matching.index(context) }
+        registry.handle(ScanDuplicatesJob.self) { job, context in try await matching.scan(job, context) }
         let references = Repointing(store: store, target: "contact")
         registry.on(ContactMerged.self, queue: "contacts.events") { event, context in
             try await references.move(MergeNote(event), context)

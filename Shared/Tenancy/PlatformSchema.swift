@@ -89,9 +89,10 @@ package enum PlatformSchema {
             language plpgsql set search_path = pg_catalog as $body$
             begin
                 execute format('alter table %s add column words tsvector', target);
-                -- Written through at once: a search must not read a list of pending entries.
+                -- New entries wait in a short list, so that they go in sorted; a search reads the list too.
                 execute format(
-                    'create index on %s using gin (words) with (fastupdate = off) where deleted_at is null', target);
+                    'create index on %s using gin (words) with (gin_pending_list_limit = 256)
+                    where deleted_at is null', target);
                 execute format('grant select on %s to guanxi_across', target);
             end $body$;
 

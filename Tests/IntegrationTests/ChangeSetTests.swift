@@ -11,11 +11,11 @@ import Testing
 @Suite("Change sets")
 struct ChangeSetTests {
     /// How many seeds: `GUANXI_SEEDS` for a longer run.
-    static let seeds = ProcessInfo.processInfo.environment["GUANXI_SEEDS"].flatMap { Int($0) } ?? 40
+    static let seeds = ProcessInfo.processInfo.environment["GUANXI_SEEDS"].flatMap { Int($0) } ?? 20
 
     @Test("random changes and their undos, in any order that is possible, restore what was there")
     func undoInAnyOrder() async throws {
-        let bed = try await TestStore(contactsService, connections: 8)
+        let bed = try await TestStore(contactsService, connections: 4)
         try await eachSeed { seed in
             let tenant = try await bed.tenant("undo-\(seed)")
             var walk = RandomWalk(bed: bed, tenant: tenant, seed: UInt64(seed))
@@ -52,7 +52,7 @@ struct ChangeSetTests {
 
     @Test("what a dry run predicts is what the real run then does")
     func predictions() async throws {
-        let bed = try await TestStore(contactsService, connections: 8)
+        let bed = try await TestStore(contactsService, connections: 4)
         try await eachSeed { seed in
             let tenant = try await bed.tenant("predict-\(seed)")
             var walk = RandomWalk(bed: bed, tenant: tenant, seed: UInt64(seed))
@@ -165,11 +165,11 @@ struct ChangeSetTests {
         }
     }
 
-    /// Runs `body` for each seed, eight at a time.
+    /// Runs `body` for each seed, three at a time.
     private func eachSeed(_ body: @escaping @Sendable (Int) async throws -> Void) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
             for seed in 0..<Self.seeds {
-                if seed >= 8 { try await group.next() }
+                if seed >= 3 { try await group.next() }
                 group.addTask { try await body(seed) }
             }
             try await group.waitForAll()

@@ -21,6 +21,7 @@ struct TenantLeakTests {
             case .money: body[field.name] = ["amount": 100, "currency": "EUR"]
             case .integer(let low, let high): body[field.name] = JSONValue(min(max(low, 1), high))
             case .currency: body[field.name] = "EUR"
+            case .timestamp: if field.isRequired { body[field.name] = "2030-01-01T10:00:00Z" }
             default: break
             }
         }
@@ -28,6 +29,11 @@ struct TenantLeakTests {
         case "order": body["contact_id"] = .string(made["contact"] ?? UUID().uuidString)
         case "survey_response": body["answers"] = [["item": .string(mark), "expectation": 5, "performance": 6]]
         case "organization", "opportunity", "ticket": body["parent_id"] = nil
+        case "task": body["linked_type"] = nil
+        case "relationship":
+            // With a company or with another person, never both.
+            body["other_contact_id"] = nil
+            body["kind"] = "other"
         default: break
         }
         return body
@@ -96,7 +102,8 @@ struct TenantLeakTests {
         for service in allServices {
             let client = platform.client(service.name, token: a.key)
             for type in service.types {
-                let record = try await client.get("/v1/\(type.plural)/\(theirs[type.name]!)")
+                guard let id = theirs[type.name] else { continue }
+                let record = try await client.get("/v1/\(type.plural)/\(id)")
                 #expect(record.status == 200 && record.json["version"] == 1, "\(type.name)")
             }
         }
@@ -112,9 +119,14 @@ struct TenantLeakTests {
             let other = platform.client(service.name, token: a.key)
             for type in service.types {
                 let list = "/v1/\(type.plural)"
+                // What only jobs make is not there yet.
+                guard let foreign = theirs[type.name] else {
+                    #expect(try await client.get(list).json["items"] == [])
+                    continue
+                }
                 let counted = try await client.get("\(list)?count=exact")
                 #expect(counted.json["count"] == 1, "\(type.name) counts its own alone")
-                let byID = #"{"field":"id","op":"eq","value":"\#(theirs[type.name]!)"}"#
+                let byID = #"{"field":"id","op":"eq","value":"\#(foreign)"}"#
                 #expect(try await client.get("\(list)?filter=\(byID.urlEncoded)").json["items"] == [])
                 for field in type.fields {
                     if case .text(let maximum, _) = field.kind, maximum >= 60 {
@@ -127,6 +139,7 @@ struct TenantLeakTests {
                     {
                         var body = Self.body(type, ours, mark: "own")
                         body[field.name] = .string(id)
+                        if field.name == "other_contact_id" { body["organization_id"] = nil }
                         for name in ["number", "external_id"] { body[name] = nil }
                         let answer = try await client.post(list, .object(body))
                         #expect(answer.status == 409, "\(type.name).\(field.name): \(answer.status) \(answer.text)")

@@ -5,14 +5,22 @@ import Jobs
 /// so that matching costs no request any time.
 struct ContactIdentified: Event {
     static let name = "contacts.contact.identified"
-    let contacts: [UUID]
+    /// More at once than this are an import: comparing each with all others is then one scan's work.
+    private static let few = 20
+    /// Nil for many, of whom a scan takes care.
+    let contacts: [UUID]?
 
     static func coalesced(_ events: [ContactIdentified]) -> [ContactIdentified] {
-        let all = events.flatMap(\.contacts)
-        return stride(from: 0, to: all.count, by: 250).map {
-            ContactIdentified(contacts: Array(all[$0..<min($0 + 250, all.count)]))
-        }
+        let all = events.compactMap(\.contacts).flatMap { $0 }
+        return [ContactIdentified(contacts: all.count > few ? nil : all)]
     }
+}
+
+/// Makes findable whom an import brought.
+struct IndexContactsJob: Job {
+    static let name = "contacts.index-contacts"
+    static let queue = "contacts.matching"
+    static let options = JobOptions.long
 }
 
 /// Looks at all of a tenant's contacts anew: fits the model and finds the pairs.
@@ -20,4 +28,6 @@ struct ScanDuplicatesJob: Job {
     static let name = "contacts.scan-duplicates"
     static let queue = "contacts.matching"
     static let options = JobOptions.long
+    /// After an import, which may still run: then the scan waits for its end.
+    let followsImport: Bool
 }

@@ -84,7 +84,16 @@ struct DuplicateEndpoints {
             let ids = (0..<shown).flatMap { [rows.uuid($0, 1)!, rows.uuid($0, 2)!] }
             let profiles = try await DuplicateStore.profiles(Set(ids), in: transaction)
             let model = try await DuplicateStore.model(in: transaction)
-            let items = (0..<shown).map { item(rows, $0, profiles, model) }
+            let pairs = (0..<shown).compactMap { row -> (left: MatchProfile, right: MatchProfile)? in
+                guard let left = profiles[rows.uuid(row, 1)!], let right = profiles[rows.uuid(row, 2)!] else {
+                    return nil
+                }
+                return (left, right)
+            }
+            let scores = Dictionary(
+                zip(pairs, model.scores(pairs)).map { ([$0.0.left.id, $0.0.right.id], $0.1) },
+                uniquingKeysWith: { first, _ in first })
+            let items = (0..<shown).map { item(rows, $0, scores) }
             let next =
                 rows.count > query.limit ? cursor.encode((0..<3).map { rows.text(shown - 1, $0) }) : nil
             return ["items": .array(items), "next_cursor": JSONValue(next)]
@@ -92,14 +101,13 @@ struct DuplicateEndpoints {
     }
 
     /// The reasons are worked out from the contacts and the model as they are now.
-    private func item(_ rows: Rows, _ row: Int, _ profiles: [UUID: MatchProfile], _ model: MatchModel) -> JSONValue {
+    private func item(_ rows: Rows, _ row: Int, _ scores: [[UUID]: MatchScore]) -> JSONValue {
         let (left, right) = (rows.uuid(row, 1)!, rows.uuid(row, 2)!)
         var members: [String: JSONValue] = [
             "left": .string(left.lowercased), "right": .string(right.lowercased),
             "score": .number(rows.text(row, 0)!), "explanation": [],
         ]
-        if let first = profiles[left], let second = profiles[right] {
-            let direct = model.score(first, second)
+        if let direct = scores[[left, right]] {
             let score =
                 rows.uuid(row, 3).map { direct.implied(through: $0, probability: rows.double(row, 0)!) } ?? direct
             members["prior_weight"] = .number("\(score.priorBits)")

@@ -8,19 +8,21 @@ import Tenancy
 /// Keeps the likely pairs as contacts change: one by one as they do, all together after an import or when asked.
 struct DuplicateMatching {
     let store: RecordStore
-    /// More contacts at once than this are an import: comparing each with all others is then one scan's work.
-    private static let fewContacts = 20
     /// Pairs less likely than this are not kept.
     private static let lowest = 0.1
     private static let pageSize = 5000
+    /// Seconds that a scan waits for the rest of an import.
+    private static let patience: TimeInterval = 5
 
     // MARK: Few
 
     /// Takes contacts that have changed.
     func take(_ event: ContactIdentified, _ context: JobContext) async throws {
+        // The scan that follows an import indexes its contacts as well: set by set that costs a tenth.
+        guard let contacts = event.contacts else { return try await context.once { try await wantScan($0) } }
         let moment = Date()
         try await context.once { transaction in
-            let ids = Set(event.contacts)
+            let ids = Set(contacts)
             let living = try await DuplicateStore.profiles(ids, in: transaction)
             let profiles = living.values.sorted { $0.id.uuidString < $1.id.uuidString }
             let gone = ids.subtracting(living.keys)
@@ -30,9 +32,6 @@ struct DuplicateMatching {
                     [transaction.tenant.parameter, .array(gone.map(\.lowercased))]))
             if !profiles.isEmpty {
                 transaction.later(DuplicateStore.index(profiles, tenant: transaction.tenant))
-            }
-            if profiles.count > Self.fewContacts {
-                return try await wantScan(transaction)
             }
             let pairs = try await self.pairs(profiles, transaction)
             DuplicateStore.write(pairs, scan: context.jobID, asOf: moment, in: transaction)
@@ -67,7 +66,10 @@ struct DuplicateMatching {
             """, [transaction.tenant.parameter])
         guard !rows.isEmpty, rows.bool(0, 0) != true else { return }
         store.outbox.enqueue(
-            [try PendingJob(ScanDuplicatesJob(), runAt: Date(timeIntervalSinceNow: 10))], in: transaction)
+            [
+                try PendingJob(
+                    ScanDuplicatesJob(followsImport: true), runAt: Date(timeIntervalSinceNow: Self.patience))
+            ], in: transaction)
     }
 
     // MARK: All
@@ -77,7 +79,7 @@ struct DuplicateMatching {
         guard try context.scope(of: .update, on: Contact.type) == .all else {
             throw Problem(403, "forbidden", "Your roles do not reach all contacts.")
         }
-        let job = try PendingJob(ScanDuplicatesJob(), traceparent: context.traceparent)
+        let job = try PendingJob(ScanDuplicatesJob(followsImport: false), traceparent: context.traceparent)
         try await store.database.withTenant(context.tenant) { transaction in
             store.outbox.enqueueTracked(job, note: "contacts", in: transaction)
         }
@@ -85,7 +87,8 @@ struct DuplicateMatching {
     }
 
     /// Runs a scan over all contacts of the tenant.
-    func scan(_ context: JobContext) async throws {
+    func scan(_ job: ScanDuplicatesJob, _ context: JobContext) async throws {
+        if job.followsImport, try await waited(job, context) { return }
         let moment = Date()
         try await context.step { transaction in
             // What changes from here on asks for its own look.
@@ -116,12 +119,30 @@ struct DuplicateMatching {
                 update contacts.match_state set scan_started_at = null where tenant_id = $1
                 returning wanted_at is not null
                 """, [transaction.tenant.parameter])
-            if state.bool(0, 0) == true {
-                store.outbox.enqueue([try PendingJob(ScanDuplicatesJob())], in: transaction)
-            }
+            let next: any Job = state.bool(0, 0) == true ? ScanDuplicatesJob(followsImport: true) : IndexContactsJob()
+            store.outbox.enqueue([try PendingJob(next)], in: transaction)
             context.progress(done: people.count, total: people.count, in: transaction)
             return Self.report(result).encoded
         }
+    }
+
+    /// True when an import still brings contacts: then this job is over, and another looks again in a while.
+    private func waited(_ job: ScanDuplicatesJob, _ context: JobContext) async throws -> Bool {
+        let running = try await context.step { transaction in
+            try await transaction.query(
+                """
+                select 1 from contacts.import i
+                join contacts.job_status s on s.tenant_id = i.tenant_id and s.id = i.job_id
+                where i.tenant_id = $1 and i.record_type = 'contact' and s.state in ('waiting', 'running', 'failed')
+                and i.created_at > now() - interval '6 hours' limit 1
+                """, [transaction.tenant.parameter])
+        }
+        if running.isEmpty { return false }
+        try await context.once { transaction in
+            store.outbox.enqueue(
+                [try PendingJob(job, runAt: Date(timeIntervalSinceNow: Self.patience))], in: transaction)
+        }
+        return true
     }
 
     /// All living contacts, page by page; each costs some hundred bytes of memory.
@@ -143,6 +164,31 @@ struct DuplicateMatching {
                 return people
             }
             after = rows.text(rows.count - 1, 0)!
+        }
+    }
+
+    /// Makes findable, for the look before a creation, whoever is not yet: an import's contacts. A killed run begins again
+    /// with those that are left.
+    func index(_ context: JobContext) async throws {
+        var after = "00000000-0000-0000-0000-000000000000"
+        while true {
+            let from = after
+            let last = try await context.step { transaction in
+                let rows = try await transaction.query(
+                    """
+                    select \(MatchProfile.columns) from contacts.contact c
+                    where tenant_id = $1 and id > $2::uuid and deleted_at is null and not exists (
+                        select 1 from contacts.match_keys k where k.tenant_id = c.tenant_id and k.contact_id = c.id)
+                    order by id limit 1000
+                    """, [transaction.tenant.parameter, .text(from)])
+                let profiles = (0..<rows.count).map { MatchProfile(rows, $0) }
+                if !profiles.isEmpty {
+                    transaction.later(DuplicateStore.index(profiles, tenant: transaction.tenant))
+                }
+                return profiles.count == 1000 ? profiles.last!.id.lowercased : nil
+            }
+            guard let last else { return try await context.once { _ in } }
+            after = last
         }
     }
 

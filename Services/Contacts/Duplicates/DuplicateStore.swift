@@ -9,7 +9,7 @@ import Tenancy
 /// What matching keeps of a tenant: under which keys each contact can be found, the fitted model, and the likely pairs.
 struct DuplicateStore: Sendable {
     /// Under how many keys a contact is kept: the strongest kinds come first.
-    private static let mostKeys = 12
+    private static let mostKeys = 8
     /// How many contacts one contact is compared with.
     private static let mostCandidates = 100
     private static let models = ModelCache()

@@ -54,6 +54,12 @@ package struct MatchModel: Codable, Sendable, Equatable {
         PairScorer(self, PreparedProfiles([left, right])).explain(0, 1)
     }
 
+    /// The scores of pairs of people, in their order: each person is folded once for all of them.
+    package func scores(_ pairs: [(left: MatchProfile, right: MatchProfile)]) -> [MatchScore] {
+        let scorer = PairScorer(self, PreparedProfiles(pairs.flatMap { [$0.left, $0.right] }))
+        return pairs.indices.map { scorer.explain(2 * $0, 2 * $0 + 1) }
+    }
+
     /// Scores one person against many, for looking up candidates when a contact is created; in the candidates' order.
     package func scores(_ person: MatchProfile, against candidates: [MatchProfile]) -> [MatchScore] {
         let scorer = PairScorer(self, PreparedProfiles([person] + candidates))

@@ -12,8 +12,8 @@ enum M0003CreateMatching {
             primary key (tenant_id, contact_id)
         ) partition by list (tenant_id);
         select platform.partition_by_tenant('contacts.match_keys');
-        -- Written through at once: a look-up must not read a list of pending entries.
-        create index on contacts.match_keys using gin (keys) with (fastupdate = off);
+        -- New entries wait in a short list, so that they go in sorted; a look-up reads the list too.
+        create index on contacts.match_keys using gin (keys) with (gin_pending_list_limit = 256);
 
         create table contacts.match_state (
             tenant_id bigint not null,

@@ -8,7 +8,7 @@ import Jobs
 /// commit left it, and of two workers that believe it theirs only one can take each step.
 package struct ImportRunner: Sendable {
     private let store: RecordStore
-    private static let batchSize = 500
+    private static let batchSize = 1000
 
     package init(store: RecordStore) { self.store = store }
 
