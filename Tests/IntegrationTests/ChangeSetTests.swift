@@ -68,9 +68,12 @@ struct ChangeSetTests {
                     case (.success(let prediction), .success):
                         let (changed, started) = (try await walk.changes(of: context.changeSet), try await walk.jobs())
                         #expect(prediction.changes == changed, "seed \(seed): \(change)")
+                        #expect(!prediction.listsDuplicates, "seed \(seed): \(change)")
                         #expect(
                             prediction.jobs.sorted() == started.dropFirst(jobsBefore.count).sorted(),
                             "seed \(seed): \(change)")
+                    case (.success(let prediction), .failure(let found)) where prediction.listsDuplicates:
+                        #expect(found.code == "duplicates", "seed \(seed): \(change)")
                     case (.failure(let expected), .failure(let found)):
                         #expect(expected.code == found.code, "seed \(seed): \(change)")
                     default:
@@ -181,9 +184,12 @@ struct ChangeSetTests {
 private struct Prediction: Sendable, CustomStringConvertible {
     let changes: [JSONValue]
     let jobs: [String]
+    /// The real run is refused for them.
+    let listsDuplicates: Bool
 
     init(_ body: [UInt8]) throws {
         let json = try JSONParser.parse(body)
+        listsDuplicates = json["duplicates"]?.array?.isEmpty == false
         changes = (json["changes"]?.array ?? []).map { change in
             [
                 "record_type": change["record_type"]!, "operation": change["operation"]!, "changes": change["changes"]!,
