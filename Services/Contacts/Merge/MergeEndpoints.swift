@@ -142,7 +142,7 @@ private struct MergeWish: Sendable {
         }
         let (survivor, merged) = (id("survivor"), id("merged"))
         if let survivor, survivor == merged {
-            errors.append(FieldError("/merged", "same_record", "A contact can't be merged into itself."))
+            throw Problem(409, "same_record", "A contact can't be merged into itself.")
         }
         var choices: [String: Merge.Choice] = [:]
         if let fields = members["fields"], fields.object == nil {

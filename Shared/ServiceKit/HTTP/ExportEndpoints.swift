@@ -12,9 +12,9 @@ extension CommonEndpoints {
                 "type": "object", "required": ["type"], "additionalProperties": false,
                 "properties": [
                     "type": ["type": "string", "enum": .array(store.catalogue.types.map { .string($0.name) })],
-                    "format": ["type": "string", "enum": ["csv", "ndjson"]],
+                    "format": ["type": ["string", "null"], "enum": ["csv", "ndjson", .null]],
                     "filter": [
-                        "type": ["object", "null"], "description": "The filter of the lists.", "maxProperties": 0,
+                        "type": "null", "description": "A filter of the lists; all records when left out.",
                     ],
                     "fields": ["type": "null", "description": "A list of fields; all when left out."],
                 ],

@@ -183,6 +183,7 @@ package struct RecordEndpoints: Sendable {
                 (1...Self.maximumOperations).contains(operations.count), operations.allSatisfy({ $0.object != nil })
             else { throw Problem.invalid("/operations", "not_a_list", "A list of 1 to 1,000 operations belongs here.") }
             let dryRun = try request.flag("dry_run")
+            _ = try request.flag("allow_duplicates")
             var results: [JSONValue] = []
             for (index, operation) in operations.enumerated() {
                 results.append(try await result(of: operation, index, type, request, dryRun: dryRun))
