@@ -82,3 +82,8 @@ extension UUID {
         self.init(uuid: value)
     }
 }
+
+extension UUID {
+    /// The text of an id that lies before all others: where reading in the order of ids begins.
+    package static let beforeAll = "00000000-0000-0000-0000-000000000000"
+}

@@ -119,19 +119,12 @@ struct DuplicateEndpoints {
     // MARK: Scan
 
     private var scan: Endpoint {
-        let documentation = EndpointDocumentation {
-            $0.status = 202
-            $0.response = ["type": "object", "required": ["job_id"], "properties": ["job_id": Self.id]]
-            $0.links = [("job_id", "/v1/jobs/{id}")]
-        }
-        return Endpoint(
-            .post, "/v1/duplicates/scan", "Compare all contacts anew, by a job", documentation: documentation
+        Endpoint(
+            .post, "/v1/duplicates/scan", "Compare all contacts anew, by a job", documentation: .startsJob
         ) { request in
             try request.allow([])
             let job = try await DuplicateMatching(store: store).start(request.context)
-            return EndpointResponse(
-                202, json: ["job_id": .string(job.lowercased)],
-                headers: [(.location, "\(request.prefix)/v1/jobs/\(job.lowercased)")])
+            return EndpointResponse(startedJob: job, for: request)
         }
     }
 
@@ -190,8 +183,8 @@ struct DuplicateEndpoints {
 private struct PairQuery: Sendable {
     var minimum = 0.5
     var contact: UUID?
-    var limit = 50
-    var cursor: String?
+    let limit: Int
+    let cursor: String?
 
     init(_ request: EndpointRequest) throws(Problem) {
         if let text = request.parameter("min_score") {
@@ -206,12 +199,7 @@ private struct PairQuery: Sendable {
             }
             contact = id
         }
-        if let text = request.parameter("limit") {
-            guard let value = Int(text), (1...200).contains(value) else {
-                throw .badRequest("invalid_parameter", "limit is a number from 1 to 200.")
-            }
-            limit = value
-        }
+        limit = try request.limit(200, usual: 50)
         cursor = request.parameter("cursor")
     }
 }

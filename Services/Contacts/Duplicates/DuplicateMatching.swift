@@ -148,7 +148,7 @@ struct DuplicateMatching {
     /// All living contacts, page by page; each costs some hundred bytes of memory.
     private func read(_ context: JobContext) async throws -> PreparedProfiles {
         var people = PreparedProfiles()
-        var after = "00000000-0000-0000-0000-000000000000"
+        var after = UUID.beforeAll
         while true {
             let from = after
             let rows = try await context.step { transaction in
@@ -170,7 +170,7 @@ struct DuplicateMatching {
     /// Makes findable, for the look before a creation, whoever is not yet: an import's contacts. A killed run begins again
     /// with those that are left.
     func index(_ context: JobContext) async throws {
-        var after = "00000000-0000-0000-0000-000000000000"
+        var after = UUID.beforeAll
         while true {
             let from = after
             let last = try await context.step { transaction in

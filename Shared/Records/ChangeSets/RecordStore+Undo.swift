@@ -164,7 +164,7 @@ extension RecordStore {
             """,
             [
                 transaction.tenant.parameter, .uuid(id), .text(after?.type ?? ""),
-                .text(after?.id.lowercased ?? "00000000-0000-0000-0000-000000000000"), .int(limit),
+                .text(after?.id.lowercased ?? UUID.beforeAll), .int(limit),
             ])
         return (0..<rows.count).map { RecordKey(type: rows.text($0, 0)!, id: rows.uuid($0, 1)!) }
     }

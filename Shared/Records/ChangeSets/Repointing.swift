@@ -43,7 +43,7 @@ package struct Repointing: Sendable {
         try await take(note, isUndone: false, context)
         for type in store.catalogue.types {
             for field in type.fields where field.target == target && field.name != "merged_into" {
-                var last = "00000000-0000-0000-0000-000000000000"
+                var last = UUID.beforeAll
                 while let next = try await moveSome(type, field, note, after: last, context) { last = next }
             }
         }

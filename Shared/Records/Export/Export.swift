@@ -107,7 +107,6 @@ package struct ExportRunner: Sendable {
     private struct Plan: Sendable {
         let options: ExportOptions
         let reach: ExportReach
-        let actor: String
     }
 
     /// Where an export stands.
@@ -148,17 +147,17 @@ package struct ExportRunner: Sendable {
     private func load(_ id: UUID, _ transaction: TenantTransaction) async throws -> (Plan, Position) {
         let rows = try await transaction.query(
             """
-            select options, reach, actor, last_id, pieces, bytes, records from \(schema).export
+            select options, reach, last_id, pieces, bytes, records from \(schema).export
             where tenant_id = $1 and id = $2
             """, [transaction.tenant.parameter, .uuid(id)])
         guard rows.count == 1 else { throw PermanentFailure(code: "no_export", message: "the export is gone") }
         let options = try ExportOptions(try JSONParser.parse(rows.text(0, 0)!.utf8), catalogue: store.catalogue)
         let reach = try JobCoding.decode(ExportReach.self, from: Array(rows.text(0, 1)!.utf8))
         return (
-            Plan(options: options, reach: reach, actor: rows.text(0, 2)!),
+            Plan(options: options, reach: reach),
             Position(
-                last: rows.text(0, 3) ?? "00000000-0000-0000-0000-000000000000", pieces: rows.int(0, 4)!,
-                bytes: rows.int(0, 5)!, records: rows.int(0, 6)!)
+                last: rows.text(0, 2) ?? UUID.beforeAll, pieces: rows.int(0, 3)!,
+                bytes: rows.int(0, 4)!, records: rows.int(0, 5)!)
         )
     }
 

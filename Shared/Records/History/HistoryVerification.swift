@@ -81,7 +81,7 @@ package struct HistoryVerification: Sendable {
     }
 
     private func verifyEntries(_ report: inout Report, _ context: JobContext) async throws {
-        var after = (type: "", record: "00000000-0000-0000-0000-000000000000", version: 0)
+        var after = (type: "", record: UUID.beforeAll, version: 0)
         while true {
             let (from, done) = (after, report.entries)
             let rows = try await context.step { transaction in
@@ -139,7 +139,7 @@ package struct HistoryVerification: Sendable {
     }
 
     private func verifyRecords(of type: RecordType, _ report: inout Report, _ context: JobContext) async throws {
-        var after = "00000000-0000-0000-0000-000000000000"
+        var after = UUID.beforeAll
         while true {
             let from = after
             let (records, entries, last) = try await context.step { transaction in

@@ -17,7 +17,7 @@ enum SearchWords {
         var words = Set<String>()
         for field in type.searchFields {
             guard let text = record.text(field.name) else { continue }
-            for value in values(text, field) where words.count < most { add(value, field, to: &words) }
+            for value in values(text, field) where words.count < most { add(value, to: &words) }
         }
         let prefix = prefix(tenant)
         let quoted = words.sorted().prefix(most).map { "\"\(prefix)\($0)\"" }
@@ -54,7 +54,7 @@ enum SearchWords {
         return ((try? JSONParser.parse(text.utf8))?.array ?? []).compactMap { $0["value"]?.text }
     }
 
-    private static func add(_ text: String, _ field: Field, to words: inout Set<String>) {
+    private static func add(_ text: String, to words: inout Set<String>) {
         for run in runs(text) {
             switch run {
             case .word(let word): words.insert(String(word.prefix(longest)))

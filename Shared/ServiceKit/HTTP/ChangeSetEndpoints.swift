@@ -28,22 +28,13 @@ extension CommonEndpoints {
     }
 
     var verifyHistory: Endpoint {
-        let documentation = EndpointDocumentation {
-            $0.status = 202
-            $0.response = [
-                "type": "object", "required": ["job_id"], "properties": ["job_id": ["type": "string"]],
-            ]
-            $0.links = [("job_id", "/v1/jobs/{id}")]
-        }
-        return Endpoint(
+        Endpoint(
             .post, "/v1/history/verification", "Prove the whole history by a job: entries, seals and records",
-            documentation: documentation
+            documentation: .startsJob
         ) { request in
             try request.allow([])
             let job = try await HistoryVerification(store: store).start(request.context)
-            return EndpointResponse(
-                202, json: ["job_id": .string(job.lowercased)],
-                headers: [(.location, "\(request.prefix)/v1/jobs/\(job.lowercased)")])
+            return EndpointResponse(startedJob: job, for: request)
         }
     }
 

@@ -37,6 +37,15 @@ package struct EndpointRequest: Sendable {
         }
     }
 
+    /// `limit` in the query, from 1 to `maximum`; `usual` when absent.
+    package func limit(_ maximum: Int, usual: Int) throws(Problem) -> Int {
+        guard let text = parameter("limit") else { return usual }
+        guard let value = Int(text), (1...maximum).contains(value) else {
+            throw .badRequest("invalid_parameter", "limit is a number from 1 to \(maximum).")
+        }
+        return value
+    }
+
     /// Refuses query parameters that the endpoint does not know.
     package func allow(_ names: Set<String>) throws(Problem) {
         for (name, _) in query where !names.contains(name) {
@@ -117,6 +126,27 @@ extension EndpointResponse {
         }
         if result.isReplay { headers.append((.idempotencyReplayed, "true")) }
         if dryRun { headers.append((.dryRun, "true")) }
+    }
+}
+
+extension EndpointResponse {
+    /// The answer to a request that started a job: 202, its id and its place.
+    package init(startedJob id: UUID, for request: EndpointRequest) {
+        self.init(
+            202, json: ["job_id": .string(id.lowercased)],
+            headers: [(.location, "\(request.prefix)/v1/jobs/\(id.lowercased)")])
+    }
+}
+
+extension EndpointDocumentation {
+    /// Of an endpoint that starts a job and says no more than its id.
+    package static let startsJob = EndpointDocumentation {
+        $0.status = 202
+        $0.response = [
+            "type": "object", "required": ["job_id"],
+            "properties": ["job_id": ["type": "string", "format": "uuid"]],
+        ]
+        $0.links = [("job_id", "/v1/jobs/{id}")]
     }
 }
 

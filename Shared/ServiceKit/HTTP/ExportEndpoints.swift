@@ -12,7 +12,7 @@ extension CommonEndpoints {
                 "type": "object", "required": ["type"], "additionalProperties": false,
                 "properties": [
                     "type": ["type": "string", "enum": .array(store.catalogue.types.map { .string($0.name) })],
-                    "format": ["type": ["string", "null"], "enum": ["csv", "ndjson", .null]],
+                    "format": choice(ExportOptions.Format.self),
                     "filter": [
                         "type": "null", "description": "A filter of the lists; all records when left out.",
                     ],

@@ -75,7 +75,8 @@ extension CommonEndpoints {
         ]
     }
 
-    private func choice<Choice: CaseIterable & RawRepresentable>(_ type: Choice.Type) -> JSONValue
+    /// One of an option's values, or null for its usual one.
+    func choice<Choice: CaseIterable & RawRepresentable>(_ type: Choice.Type) -> JSONValue
     where Choice.RawValue == String {
         ["type": ["string", "null"], "enum": .array(Choice.allCases.map { .string($0.rawValue) } + [.null])]
     }

@@ -30,13 +30,7 @@ extension CommonEndpoints {
             guard let text = request.parameter("q"), (1...200).contains(text.unicodeScalars.count) else {
                 throw Problem.badRequest("invalid_parameter", "q is a text of 1 to 200 characters.")
             }
-            var limit = 20
-            if let given = request.parameter("limit") {
-                guard let value = Int(given), (1...100).contains(value) else {
-                    throw Problem.badRequest("invalid_parameter", "limit is a number from 1 to 100.")
-                }
-                limit = value
-            }
+            let limit = try request.limit(100, usual: 20)
             var wanted = types
             if let names = request.parameter("types")?.split(separator: ",", omittingEmptySubsequences: false) {
                 wanted = try names.map { name in
