@@ -58,7 +58,9 @@ package struct Repointing: Sendable {
         // The set's id is fixed by the job, so that a killed run goes on with the same.
         try await UndoRunner(store: store).run(
             RunUndo(
-                changeSet: note.merge, undoing: context.jobID, policy: .skip, records: 0, actor: "job:unmerge"), context
+                changeSet: note.merge, undoing: context.jobID, policy: .skip, records: 0, actor: "job:unmerge",
+                // Whether the two are one again is said by their own service, which may have said so anew by now.
+                sparing: target), context
         )
     }
 

@@ -11,6 +11,8 @@ package struct RunUndo: Codable, Sendable {
     package let policy: ConflictPolicy
     package let records: Int
     package let actor: String
+    /// Records of this type stay as they are; nil for none.
+    package var sparing: String?
 }
 
 extension RecordStore {
@@ -110,8 +112,9 @@ package struct UndoRunner: Sendable {
             guard let end = page.last else { return total }
             last = end
             for start in stride(from: 0, to: page.count, by: Self.batchSize) {
-                let batch = Array(page[start..<min(start + Self.batchSize, page.count)])
-                let reached = done + batch.count
+                let part = page[start..<min(start + Self.batchSize, page.count)]
+                let batch = part.filter { $0.type != job.sparing }
+                let reached = done + part.count
                 total.add(
                     try await context.step { transaction in
                         let write = WriteContext(
