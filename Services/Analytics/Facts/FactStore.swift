@@ -22,10 +22,11 @@ struct FactStore {
         try await context.once { transaction in
             var calendar = Calendar(identifier: .gregorian)
             calendar.timeZone = TimeZone(identifier: try await TenantDefaults(transaction).timeZone) ?? .gmt
-            let known = try await lock(ordered, kind, calendar, transaction)
-            let fresh = ordered.filter { $0.version > known[$0.id]?.version ?? 0 }
+            let known = try await meet(ordered, kind, calendar, transaction)
+            let later = ordered.filter { $0.version > known[$0.id]?.version ?? .max }
+            if !later.isEmpty { transaction.later(update(later, kind, transaction.tenant)) }
+            let fresh = ordered.filter { known[$0.id] == nil } + later
             if fresh.isEmpty { return }
-            transaction.later(write(fresh, kind, transaction.tenant))
             roll(fresh, kind, known, calendar, transaction)
             // A contact's own changes move no figure of its summary.
             if kind != "contact" {
@@ -36,22 +37,22 @@ struct FactStore {
         }
     }
 
-    /// Makes sure that each fact has a row, then locks the rows: the first and the thousandth event of a record take
-    /// the same path.
-    private func lock(
+    /// Writes the facts of records that have none yet, and locks the others' rows: the first and the thousandth event
+    /// of a record take the same path. Gives the facts that were there before.
+    private func meet(
         _ facts: [Fact], _ kind: String, _ calendar: Calendar, _ transaction: TenantTransaction
     ) async throws -> [UUID: Known] {
-        let ids = Parameter.array(facts.map(\.id.lowercased))
-        // The conflict finds its row by the primary key itself, whatever the planner knows of a young table.
-        let rows = try await transaction.query(
+        // The conflict finds its row by the primary key itself, whatever the planner knows of a young table. Whose
+        // transaction wrote a row tells which are new: the system's column for it can't be asked of partitions.
+        var statement = Self.insertion(facts, kind, transaction.tenant)
+        statement.sql += """
+             on conflict (tenant_id, kind, id) do update set kind = f.kind
+            returning f.id, f.version, f.contact_id, f.at, f.state, f.amount, f.currency,
+                f.first_written_by = pg_current_xact_id()
             """
-            insert into analytics.fact as f (tenant_id, kind, id, version, at, state)
-            select $1, $2, id, 0, 'epoch', 'deleted' from unnest($3::uuid[]) as t (id)
-            on conflict (tenant_id, kind, id) do update set kind = f.kind
-            returning f.id, f.version, f.contact_id, f.at, f.state, f.amount, f.currency
-            """, [transaction.tenant.parameter, .text(kind), ids])
+        let rows = try await transaction.query(statement)
         var known: [UUID: Known] = [:]
-        for row in 0..<rows.count {
+        for row in 0..<rows.count where rows.bool(row, 7) != true {
             known[rows.uuid(row, 0)!] = Known(
                 version: rows.int(row, 1)!, contact: rows.uuid(row, 2),
                 contributions: Contribution.of(
@@ -61,16 +62,23 @@ struct FactStore {
         return known
     }
 
-    private func write(_ facts: [Fact], _ kind: String, _ tenant: TenantID) -> Statement {
+    private func update(_ facts: [Fact], _ kind: String, _ tenant: TenantID) -> Statement {
+        var statement = Self.insertion(facts, kind, tenant)
+        statement.sql += """
+             on conflict (tenant_id, kind, id) do update
+            set version = excluded.version, contact_id = excluded.contact_id, at = excluded.at, state = excluded.state,
+                amount = excluded.amount, currency = excluded.currency, measure = excluded.measure
+            """
+        return statement
+    }
+
+    private static func insertion(_ facts: [Fact], _ kind: String, _ tenant: TenantID) -> Statement {
         Statement(
             """
             insert into analytics.fact as f (tenant_id, kind, id, version, contact_id, at, state, amount, currency,
                 measure)
             select $1, $2, * from unnest($3::uuid[], $4::bigint[], $5::uuid[], $6::timestamptz[], $7::text[],
                 $8::bigint[], $9::text[], $10::float8[])
-            on conflict (tenant_id, kind, id) do update
-            set version = excluded.version, contact_id = excluded.contact_id, at = excluded.at, state = excluded.state,
-                amount = excluded.amount, currency = excluded.currency, measure = excluded.measure
             """,
             [
                 tenant.parameter, .text(kind), .array(facts.map(\.id.lowercased)),

@@ -15,6 +15,7 @@ enum M0002CreateFacts {
             amount bigint,
             currency text,
             measure float8,
+            first_written_by xid8 not null default pg_current_xact_id(),
             primary key (tenant_id, kind, id)
         ) partition by list (tenant_id);
         select platform.partition_by_tenant('analytics.fact');

@@ -26,10 +26,7 @@ struct DuplicateMatching {
             let living = try await DuplicateStore.profiles(ids, in: transaction)
             let profiles = living.values.sorted { $0.id.uuidString < $1.id.uuidString }
             let gone = ids.subtracting(living.keys)
-            transaction.later(
-                Statement(
-                    "delete from contacts.match_keys where tenant_id = $1 and contact_id = any($2::uuid[])",
-                    [transaction.tenant.parameter, .array(gone.map(\.lowercased))]))
+            if !gone.isEmpty { transaction.later(DuplicateStore.forget(gone, tenant: transaction.tenant)) }
             if !profiles.isEmpty {
                 transaction.later(DuplicateStore.index(profiles, tenant: transaction.tenant))
             }
@@ -178,7 +175,7 @@ struct DuplicateMatching {
                     """
                     select \(MatchProfile.columns) from contacts.contact c
                     where tenant_id = $1 and id > $2::uuid and deleted_at is null and not exists (
-                        select 1 from contacts.match_keys k where k.tenant_id = c.tenant_id and k.contact_id = c.id)
+                        select 1 from contacts.match_key k where k.tenant_id = c.tenant_id and k.contact_id = c.id)
                     order by id limit 1000
                     """, [transaction.tenant.parameter, .text(from)])
                 let profiles = (0..<rows.count).map { MatchProfile(rows, $0) }

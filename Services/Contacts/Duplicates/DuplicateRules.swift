@@ -8,21 +8,20 @@ enum DuplicateRules {
     private static let refusing = 0.9
 
     static let likeness = LikenessRules(
-        index: { draft, tenant in [DuplicateStore.index([MatchProfile(draft.record)], tenant: tenant)] },
-        find: { draft, transaction in
+        index: { draft, tenant in [DuplicateStore.add(MatchProfile(draft.record), tenant: tenant)] },
+        reads: { draft, tenant in DuplicateStore.search(MatchProfile(draft.record), tenant: tenant) },
+        judge: { draft, tenant, rows in
             let profile = MatchProfile(draft.record)
-            let ids = try await DuplicateStore.candidates([profile], in: transaction)[0]
-            let known = try await DuplicateStore.profiles(Set(ids), in: transaction)
-            if known.isEmpty { return [] }
-            let model = try await DuplicateStore.model(in: transaction)
-            let candidates = ids.compactMap { known[$0] }
+            let candidates = (0..<rows[0].count).map { MatchProfile(rows[0], $0) }
+            if candidates.isEmpty { return [] }
+            let model = DuplicateStore.model(of: tenant, rows.dropFirst().first)
             return zip(candidates, model.scores(profile, against: candidates))
                 .filter { $0.1.probability >= refusing }
                 .sorted { $0.1.probability > $1.1.probability }
                 .prefix(10)
                 .map { candidate, score in
                     [
-                        "id": .string(candidate.id.uuidString.lowercased()),
+                        "id": .string(candidate.id.lowercased),
                         "display_name": JSONValue(candidate.displayName),
                         "score": .number("\(score.probability)"), "explanation": score.json,
                     ]

@@ -23,12 +23,27 @@ struct DuplicateStore: Sendable {
         return "{" + keys.joined(separator: ",") + "}"
     }
 
+    /// Keeps a new contact's keys.
+    static func add(_ profile: MatchProfile, tenant: TenantID) -> Statement {
+        Statement(
+            """
+            insert into contacts.match_key (tenant_id, key, contact_id)
+            select $1, key, $2 from unnest($3::bigint[]) as k (key) on conflict do nothing
+            """, [tenant.parameter, .uuid(profile.id), .text(keys(profile, tenant))])
+    }
+
+    /// Keeps the keys of contacts that may have had others before.
     static func index(_ profiles: [MatchProfile], tenant: TenantID) -> Statement {
         Statement(
             """
-            insert into contacts.match_keys as k (tenant_id, contact_id, keys)
-            select $1, t.id, t.keys::bigint[] from unnest($2::uuid[], $3::text[]) as t (id, keys)
-            on conflict (tenant_id, contact_id) do update set keys = excluded.keys where k.keys <> excluded.keys
+            with wanted as materialized (
+                select t.id, k.key from unnest($2::uuid[], $3::text[]) as t (id, keys), unnest(t.keys::bigint[]) as k (key)
+            ), gone as (
+                delete from contacts.match_key m where m.tenant_id = $1 and m.contact_id = any($2::uuid[])
+                and not exists (select 1 from wanted w where w.id = m.contact_id and w.key = m.key)
+            )
+            insert into contacts.match_key (tenant_id, key, contact_id)
+            select $1, key, id from wanted order by key on conflict do nothing
             """,
             [
                 tenant.parameter, .array(profiles.map(\.id.lowercased)),
@@ -36,17 +51,42 @@ struct DuplicateStore: Sendable {
             ])
     }
 
+    static func forget(_ ids: Set<UUID>, tenant: TenantID) -> Statement {
+        Statement(
+            "delete from contacts.match_key where tenant_id = $1 and contact_id = any($2::uuid[])",
+            [tenant.parameter, .array(ids.map(\.lowercased))])
+    }
+
+    /// The SQL of the ids that share keys with the ones in `$2`, at most `$3`: those that share most and the strongest
+    /// first. Thousands may share a common name: of each key some are looked at, so that whoever shares an address is
+    /// always among them.
+    private static let sharing = """
+        select m.contact_id from unnest($2::bigint[]) with ordinality as k (key, place)
+        cross join lateral (
+            select contact_id from contacts.match_key where tenant_id = $1 and key = k.key limit 200) m
+        group by m.contact_id order by sum(\(mostKeys + 1) - k.place) desc, m.contact_id limit $3
+        """
+
     /// For each profile the ids of contacts that share a key with it.
     static func candidates(
         _ profiles: [MatchProfile], in transaction: TenantTransaction
     ) async throws -> [[UUID]] {
+        let tenant = transaction.tenant
         let results = try await transaction.batch(
             profiles.map {
-                Statement(
-                    "select contact_id from contacts.match_candidates($1::bigint[], $2)",
-                    [.text(keys($0, transaction.tenant)), .int(mostCandidates)])
+                Statement(sharing, [tenant.parameter, .text(keys($0, tenant)), .int(mostCandidates)])
             })
         return results.map { rows in (0..<rows.count).map { rows.uuid($0, 0)! } }
+    }
+
+    /// What a search for the likes of one profile reads: them, and the tenant's model where this process has none.
+    static func search(_ profile: MatchProfile, tenant: TenantID) -> [Statement] {
+        let candidates = Statement(
+            """
+            select \(MatchProfile.columns) from contacts.contact
+            where tenant_id = $1 and deleted_at is null and id = any(array(\(sharing)))
+            """, [tenant.parameter, .text(keys(profile, tenant)), .int(mostCandidates)])
+        return models.find(tenant) == nil ? [candidates, modelRead(tenant)] : [candidates]
     }
 
     /// The living contacts among `ids`, as the matcher sees them.
@@ -66,12 +106,20 @@ struct DuplicateStore: Sendable {
     /// The tenant's model as it was last fitted, at most half a minute ago; a general one before the first scan.
     static func model(in transaction: TenantTransaction) async throws -> MatchModel {
         if let known = models.find(transaction.tenant) { return known }
-        let rows = try await transaction.query(
-            "select model from contacts.match_state where tenant_id = $1", [transaction.tenant.parameter])
+        return model(of: transaction.tenant, try await transaction.batch([modelRead(transaction.tenant)])[0])
+    }
+
+    /// The same of what was read of it; nil for nothing because this process had it.
+    static func model(of tenant: TenantID, _ rows: Rows?) -> MatchModel {
+        guard let rows else { return models.find(tenant) ?? .initial }
         let kept = rows.isEmpty ? nil : rows.text(0, 0)
         let model = kept.flatMap { try? JSONDecoder().decode(MatchModel.self, from: Data($0.utf8)) } ?? .initial
-        models.keep(model.isUsable ? model : .initial, transaction.tenant)
+        models.keep(model.isUsable ? model : .initial, tenant)
         return model.isUsable ? model : .initial
+    }
+
+    private static func modelRead(_ tenant: TenantID) -> Statement {
+        Statement("select model from contacts.match_state where tenant_id = $1", [tenant.parameter])
     }
 
     /// Keeps the model of a scan.

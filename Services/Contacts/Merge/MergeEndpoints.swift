@@ -103,7 +103,7 @@ struct MergeEndpoints {
                 select record_id, changes #>> '{merged_into,to}', exists (
                     select 1 from contacts.undone u where u.tenant_id = h.tenant_id and u.change_set = h.change_set)
                 from contacts.history h
-                where tenant_id = $1 and change_set = $2 and record_type = 'contact' and changes ? 'merge_id'
+                where tenant_id = $1 and change_set = $2 and record_type = 'contact'
                 and changes #>> '{merge_id,to}' = change_set::text
                 """, [context.tenant.parameter, .uuid(id)]), readOnly: true)
         guard rows.count == 1 else { throw Problem.notFound("merge") }

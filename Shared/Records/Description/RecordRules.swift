@@ -88,16 +88,20 @@ package struct Effects: Sendable {
 package struct LikenessRules: Sendable {
     /// What must be written with a new record for later ones to find it.
     package let index: @Sendable (Draft, TenantID) -> [Statement]
-    /// Records that are likely the same as the draft, as the answer shows them; empty for none. Asked only for bearers
-    /// who may read all records of the type: to others they do not exist.
-    package let find: @Sendable (Draft, TenantTransaction) async throws -> [JSONValue]
+    /// What is read to find them, in one round trip.
+    package let reads: @Sendable (Draft, TenantID) -> [Statement]
+    /// Records that are likely the same as the draft, as the answer shows them, from what was read; empty for none.
+    /// Asked only for bearers who may read all records of the type: to others they do not exist.
+    package let judge: @Sendable (Draft, TenantID, [Rows]) -> [JSONValue]
 
     package init(
         index: @escaping @Sendable (Draft, TenantID) -> [Statement],
-        find: @escaping @Sendable (Draft, TenantTransaction) async throws -> [JSONValue]
+        reads: @escaping @Sendable (Draft, TenantID) -> [Statement],
+        judge: @escaping @Sendable (Draft, TenantID, [Rows]) -> [JSONValue]
     ) {
         self.index = index
-        self.find = find
+        self.reads = reads
+        self.judge = judge
     }
 }
 

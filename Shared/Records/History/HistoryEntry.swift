@@ -34,12 +34,13 @@ struct HistoryEntry: Sendable {
 /// content. Whoever changes an entry must change all later ones of the record, and then every seal since.
 enum HistoryChain {
     /// The SQL of an entry's digest. `previous` is the digest before it, or null for a record's first; the others are
-    /// the entry's columns. PostgreSQL computes it, over the content as it keeps it.
+    /// the entry's columns. PostgreSQL computes it, over the content as it keeps it: the text of a row tells by its
+    /// quotes where each value ends, so that nothing can move from one into the next.
     static func digest(previous: String, entry: String = "e") -> String {
         """
-        sha256(coalesce(\(previous), ''::bytea) || convert_to(jsonb_build_array(\(entry).tenant_id, \(entry).record_type,
+        sha256(coalesce(\(previous), ''::bytea) || convert_to(row(\(entry).tenant_id, \(entry).record_type,
             \(entry).record_id, \(entry).version, extract(epoch from \(entry).at), \(entry).actor, \(entry).request_id,
-            \(entry).change_set, \(entry).operation, \(entry).changes)::text, 'UTF8'))
+            \(entry).change_set, \(entry).operation)::text || \(entry).changes::text, 'UTF8'))
         """
     }
 }

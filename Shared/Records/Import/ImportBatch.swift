@@ -17,7 +17,7 @@ struct ImportBatch: Sendable {
         var repeated: [Item] = []
         var errors: [RowError] = []
         /// What writes all drafts at once; nil where each needs the database's word first.
-        var together: Together?
+        var together: (insert: Statement, following: Together)?
     }
 
     /// What follows the insert of many drafts: history, effects and jobs.
@@ -120,7 +120,8 @@ struct ImportBatch: Sendable {
             }
         }
         if type.rules.check == nil && type.rules.after == nil {
-            prepared.together = try together(prepared.unrepeated.map(\.draft))
+            let drafts = prepared.unrepeated.map(\.draft)
+            prepared.together = drafts.isEmpty ? nil : (insert(drafts), try following(drafts))
         }
         return prepared
     }
@@ -239,31 +240,27 @@ struct ImportBatch: Sendable {
         _ prepared: Prepared, _ tally: inout Tally, in transaction: TenantTransaction
     ) async throws -> [String: UUID] {
         let items = prepared.unrepeated
-        if items.isEmpty { return [:] }
-        let writer = RecordStatements(type: type)
-        let records = items.map(\.draft.record)
+        guard let together = prepared.together, !items.isEmpty else { return [:] }
         guard hasOrigin else {
-            transaction.later(writer.insert(records, tenant: plan.context.tenant))
-            follow(prepared.together!, in: transaction)
+            transaction.later(together.insert)
+            follow(together.following, in: transaction)
             tally.created += items.count
             return [:]
         }
-        let updates = plan.options.duplicates == .update
-        let rows = try await transaction.query(
-            writer.insert(records, twin: updates ? .found : .leftOut, tenant: plan.context.tenant))
+        let rows = try await transaction.query(together.insert)
         var present = Set<UUID>()
         var ids: [String: UUID] = [:]
         for row in 0..<rows.count {
             present.insert(rows.uuid(row, 0)!)
-            if updates, let key = Self.key(rows.text(row, 1), rows.text(row, 2)) { ids[key] = rows.uuid(row, 0) }
+            if isUpdating, let key = Self.key(rows.text(row, 1), rows.text(row, 2)) { ids[key] = rows.uuid(row, 0) }
         }
         let fresh = items.filter { present.contains($0.draft.record.id) }
         tally.created += fresh.count
         if fresh.count == items.count {
-            follow(prepared.together!, in: transaction)
+            follow(together.following, in: transaction)
             return ids
         }
-        if !fresh.isEmpty { follow(try together(fresh.map(\.draft)), in: transaction) }
+        if !fresh.isEmpty { follow(try following(fresh.map(\.draft)), in: transaction) }
         for item in items where !present.contains(item.draft.record.id) {
             try await meet(Self.key(item.draft.record).flatMap { ids[$0] }, item, &tally, in: transaction)
         }
@@ -275,8 +272,14 @@ struct ImportBatch: Sendable {
         store.outbox.enqueue(together.jobs, in: transaction)
     }
 
-    private func together(_ drafts: [Draft]) throws -> Together {
-        if drafts.isEmpty { return Together(statements: [], jobs: []) }
+    private func insert(_ drafts: [Draft]) -> Statement {
+        let (writer, records) = (RecordStatements(type: type), drafts.map(\.record))
+        return hasOrigin
+            ? writer.insert(records, twin: isUpdating ? .found : .leftOut, tenant: plan.context.tenant)
+            : writer.insert(records, tenant: plan.context.tenant)
+    }
+
+    private func following(_ drafts: [Draft]) throws -> Together {
         let context = plan.context
         let changes = drafts.map { store.change(.create, $0, context) }
         var effects = Effects()
@@ -296,7 +299,7 @@ struct ImportBatch: Sendable {
     private func meet(
         _ twin: UUID?, _ item: Prepared.Item, _ tally: inout Tally, in transaction: TenantTransaction
     ) async throws {
-        guard plan.options.duplicates == .update, let twin else { return repeats(item, &tally) }
+        guard isUpdating, let twin else { return repeats(item, &tally) }
         if try await update(twin, item.json, item.row, &tally, in: transaction) { tally.updated += 1 }
     }
 
@@ -311,6 +314,8 @@ struct ImportBatch: Sendable {
                     message: "A record with this source and external id exists."))
         }
     }
+
+    private var isUpdating: Bool { plan.options.duplicates == .update }
 
     private var hasOrigin: Bool { type.field("external_id") != nil && type.field("source") != nil }
 

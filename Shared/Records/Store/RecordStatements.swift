@@ -32,7 +32,12 @@ struct RecordStatements {
     }
 
     private func insertAll(_ records: [Record], tenant: TenantID) -> Statement {
-        let types = ["uuid", "bigint", "timestamptz", "timestamptz"] + type.columnTypes
+        // A column that none of them has a value for is left out: a file fills a few of a type's many.
+        let values = type.fields.flatMap { field in
+            field.columns.indices.map { column in records.map { $0.values[field.name]?[column] } }
+        }
+        let filled = values.indices.filter { index in values[index].contains { $0 != nil } }
+        let types = ["uuid", "bigint", "timestamptz", "timestamptz"] + filled.map { type.columnTypes[$0] }
         // Arrays travel as text and are cast in the select: an array of jsonb has no simple literal.
         let arrays = types.indices.map { "$\($0 + 2)::text[]" }.joined(separator: ", ")
         let names = types.indices.map { "c\($0)" }
@@ -42,17 +47,16 @@ struct RecordStatements {
         parameters.append(.array(records.map { String($0.version) }))
         parameters.append(.array(records.map { Timestamp.sqlText($0.createdAt) }))
         parameters.append(.array(records.map { Timestamp.sqlText($0.updatedAt) }))
-        let columns = records.map { columnTexts($0) }
-        for index in type.columns.indices { parameters.append(.array(columns.map { $0[index] })) }
+        parameters += filled.map { .array(values[$0]) }
         var (target, words, source) = ("", "", "")
         if !type.searchFields.isEmpty {
             parameters.append(.array(records.map { SearchWords.array(of: $0, type, tenant: tenant) }))
             (target, words, source) = (", words", ", array_to_tsvector(w::text[])", ", $\(parameters.count)::text[]")
         }
+        let columns = filled.map { ", \(type.columns[$0])" }.joined()
         return Statement(
             """
-            insert into \(type.table) as present (tenant_id, id, version, created_at, updated_at,
-                \(type.columns.joined(separator: ", "))\(target))
+            insert into \(type.table) as present (tenant_id, id, version, created_at, updated_at\(columns)\(target))
             select $1, \(casts)\(words)
             from unnest(\(arrays)\(source)) as t (\(names.joined(separator: ", "))\(source.isEmpty ? "" : ", w"))
             """, parameters)
@@ -111,7 +115,7 @@ struct RecordStatements {
             select \(Self.historyColumns),
                 \(HistoryChain.digest(previous: change.after.version == 1 ? "null::bytea" : previous))
             from (values ($1::bigint, $2::text, $3::uuid, $4::bigint, $5::timestamptz, $6::text, $7::text, $8::uuid,
-                $9::text, $10::jsonb)) as e (\(Self.historyColumns))
+                $9::text, $10::json)) as e (\(Self.historyColumns))
             """,
             [
                 context.tenant.parameter, .text(type.name), .uuid(change.after.id), .int(change.after.version),
@@ -129,7 +133,7 @@ struct RecordStatements {
             select \(Self.historyColumns), \(HistoryChain.digest(previous: "null::bytea"))
             from (
                 select $1::bigint, $2::text, t.id::uuid, 1::bigint, $3::timestamptz, $4::text, $5::text, $6::uuid,
-                    'create', t.changes::jsonb
+                    'create', t.changes::json
                 from unnest($7::text[], $8::text[]) as t (id, changes)
             ) as e (\(Self.historyColumns))
             """,

@@ -22,20 +22,20 @@ extension RecordStore {
         try context.require(draft.record, within: scope, type)
         return try await mapping(type, context) {
             let reads = (try? context.scope(of: .read, on: type)) == .all
-            let asks = type.rules.likeness != nil && !allowingDuplicates && reads
-            if type.rules.check == nil && type.rules.after == nil && !dryRun && !asks {
+            let likeness = allowingDuplicates || !reads ? nil : type.rules.likeness
+            if type.rules.check == nil && type.rules.after == nil && !dryRun {
+                if let likeness {
+                    let rows = try await database.batch(
+                        tenant: context.tenant, likeness.reads(draft, context.tenant), readOnly: true)
+                    try refuse(likeness.judge(draft, context.tenant, rows), type)
+                }
                 return try await createAtOnce(type, draft, context)
             }
             return try await inTransaction(context, dryRun: dryRun) { transaction in
-                if asks, let likeness = type.rules.likeness {
-                    let found = try await likeness.find(draft, transaction)
-                    if dryRun { transaction.note(LikelyDuplicates(matches: found)) }
-                    if !found.isEmpty && !dryRun {
-                        throw Problem(
-                            409, "duplicates",
-                            "This \(type.name) is likely here already; allow_duplicates=true goes on.",
-                            extra: ["duplicates": .array(found)])
-                    }
+                if let likeness {
+                    let rows = try await transaction.batch(likeness.reads(draft, context.tenant))
+                    let found = likeness.judge(draft, context.tenant, rows)
+                    if dryRun { transaction.note(LikelyDuplicates(matches: found)) } else { try refuse(found, type) }
                 }
                 for statement in type.rules.likeness?.index(draft, context.tenant) ?? [] {
                     transaction.later(statement)
@@ -47,6 +47,13 @@ extension RecordStore {
                     body: record.json(type, isPrediction: dryRun))
             }
         }
+    }
+
+    private func refuse(_ duplicates: [JSONValue], _ type: RecordType) throws(Problem) {
+        if duplicates.isEmpty { return }
+        throw Problem(
+            409, "duplicates", "This \(type.name) is likely here already; allow_duplicates=true goes on.",
+            extra: ["duplicates": .array(duplicates)])
     }
 
     /// Everything is known beforehand: one round trip, one implicit transaction.

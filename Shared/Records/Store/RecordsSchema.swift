@@ -18,7 +18,8 @@ package enum RecordsSchema {
                 request_id text not null,
                 change_set uuid not null,
                 operation text not null,
-                changes jsonb not null,
+                -- As it was written, to the byte: the digest is over it, and nothing is ever looked up in it.
+                changes json not null,
                 digest bytea not null,
                 primary key (tenant_id, record_type, record_id, version)
             ) partition by list (tenant_id);
