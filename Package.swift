@@ -34,24 +34,28 @@ func library(_ name: String, pkgConfig: String? = nil, apt: String) -> Target {
 /// A fifth service is one more line with this function.
 ///
 /// `modules` are pure parts of the service in folders of its own, each a target that its tests can reach without a
-/// server.
-func service(_ name: String, modules: [String] = []) -> [Target] {
-    [
+/// server. `folder` is where it lies, when not under its own name.
+func service(_ name: String, folder: String? = nil, modules: [String] = []) -> [Target] {
+    let path = "Services/\(folder ?? name)"
+    return [
         .target(
             name: name,
-            dependencies: ["Database", "Jobs", "Records", "Contracts", "ServiceKit", hummingbird, logging]
+            dependencies: ["Database", "Tenancy", "Jobs", "Records", "Contracts", "ServiceKit", hummingbird, logging]
                 + modules.map { .byName(name: $0) },
-            path: "Services/\(name)", exclude: ["Main"] + modules, swiftSettings: strict),
+            path: path, exclude: ["Main"] + modules, swiftSettings: strict),
         .executableTarget(
             name: "\(name)Main", dependencies: [.byName(name: name), "ServiceKit"],
-            path: "Services/\(name)/Main", swiftSettings: strict),
+            path: "\(path)/Main", swiftSettings: strict),
         .testTarget(
-            name: "\(name)Tests", dependencies: [.byName(name: name), "Database", "Records", "Contracts", "Jobs"],
+            name: "\(name)Tests",
+            dependencies: [
+                .byName(name: name), "Database", "Tenancy", "Records", "Contracts", "Jobs",
+            ],
             path: "Tests/\(name)Tests", swiftSettings: strict),
     ]
         + modules.flatMap { module -> [Target] in
             [
-                .target(name: module, path: "Services/\(name)/\(module)", swiftSettings: strict),
+                .target(name: module, path: "\(path)/\(module)", swiftSettings: strict),
                 .testTarget(
                     name: "\(module)Tests", dependencies: [.byName(name: module), "SyntheticPeople"],
                     path: "Tests/\(module)Tests", swiftSettings: strict),
@@ -59,7 +63,9 @@ func service(_ name: String, modules: [String] = []) -> [Target] {
         }
 }
 
-let domains = ["Contacts", "Opportunities", "Tickets", "Analytics"]
+let domains = ["Contacts", "Opportunities", "Tickets", "Analytics", "Accounts"]
+/// Domains that lie in the folder of a larger thing that they serve.
+let folders = ["Accounts": "Console/Accounts"]
 
 let package = Package(
     name: "guanxi",
@@ -101,7 +107,7 @@ let package = Package(
             dependencies: [
                 "Database", "Redis", "Tenancy", "Jobs", "Records", "Contracts", "ServiceKit", "Contacts",
                 "Opportunities",
-                "Tickets", "Analytics", arguments, logging,
+                "Tickets", "Analytics", "Accounts", arguments, logging,
             ],
             path: "Services/Operator", swiftSettings: strict),
 
@@ -109,7 +115,7 @@ let package = Package(
             name: "TestSupport",
             dependencies: [
                 "Database", "Redis", "Jobs", "Records", "Tenancy", "ServiceKit", "Contacts", "Opportunities", "Tickets",
-                "Analytics", logging,
+                "Analytics", "Accounts", logging,
             ],
             path: "Tests/TestSupport", swiftSettings: strict),
         .target(
@@ -123,11 +129,15 @@ let package = Package(
             name: "IntegrationTests",
             dependencies: [
                 "TestSupport", "Database", "Redis", "Jobs", "Tenancy", "Records", "ServiceKit", "Contacts",
-                "Opportunities", "Tickets", "Analytics", "Contracts", "Matching", "SyntheticPeople", logging, lifecycle,
+                "Opportunities", "Tickets", "Analytics", "Accounts", "Contracts", "Matching", "SyntheticPeople",
+                logging, lifecycle,
             ],
             path: "Tests/IntegrationTests", swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests", dependencies: ["TestSupport", "Records", "Redis", "Database"],
             path: "Tests/EndToEndTests", swiftSettings: strict),
-    ] + domains.flatMap { service($0, modules: $0 == "Contacts" ? ["Matching"] : []) }
+    ]
+        + domains.flatMap {
+            service($0, folder: folders[$0], modules: $0 == "Contacts" ? ["Matching"] : [])
+        }
 )

@@ -1,3 +1,4 @@
+import Accounts
 import Analytics
 import ArgumentParser
 import Contacts
@@ -25,7 +26,7 @@ struct GuanxiCommand: AsyncParsableCommand {
 }
 
 /// The services there are.
-let services = [contactsService, opportunitiesService, ticketsService, analyticsService]
+let services = [contactsService, opportunitiesService, ticketsService, analyticsService, accountsService]
 
 /// What every subcommand needs, opened from the configuration and closed when it is done.
 struct OperatorSession: Sendable {

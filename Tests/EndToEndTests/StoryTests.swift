@@ -4,7 +4,9 @@ import Synchronization
 import TestSupport
 import Testing
 
-private let everyRole = ["contacts", "opportunities", "tickets", "analytics"].flatMap { ["\($0) serve", "\($0) work"] }
+private let everyRole = ["contacts", "opportunities", "tickets", "analytics", "accounts"].flatMap {
+    ["\($0) serve", "\($0) work"]
+}
 
 @Suite("The story of a customer", .serialized)
 struct StoryTests {

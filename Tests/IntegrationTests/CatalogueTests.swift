@@ -5,7 +5,7 @@ import Testing
 
 @Suite("The database's catalogue")
 struct CatalogueTests {
-    private static let schemas = "('platform', 'contacts', 'opportunities', 'tickets', 'analytics')"
+    private static let schemas = "('platform', 'contacts', 'opportunities', 'tickets', 'analytics', 'accounts')"
 
     private func names(_ sql: String) async throws -> [String] {
         let database = try await TestDatabase().pool(role: "postgres")
@@ -29,7 +29,7 @@ struct CatalogueTests {
         // They hold no tenant's data: events and queues, batches of ids, positions, epochs.
         let allowed =
             ["platform.subscription"]
-            + ["analytics", "contacts", "opportunities", "tickets"].flatMap {
+            + ["accounts", "analytics", "contacts", "opportunities", "tickets"].flatMap {
                 ["\($0).outbox_sent", "\($0).queue_epoch", "\($0).relay_position"]
             }
         #expect(without == allowed.sorted())
@@ -58,7 +58,7 @@ struct CatalogueTests {
             order by 1
             """)
         // Ids that are looked up before the tenant is known, and queues that are ordered by time.
-        let services = ["analytics", "contacts", "opportunities", "tickets"]
+        let services = ["accounts", "analytics", "contacts", "opportunities", "tickets"]
         let allowed =
             [
                 "platform.api_key_id_idx", "platform.session_id_idx", "platform.tenant_slug_key",
@@ -87,7 +87,7 @@ struct CatalogueTests {
             select n.nspname || '.' || p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace
             where n.nspname in \(Self.schemas) and p.prosecdef order by 1
             """)
-        let services = ["analytics", "contacts", "opportunities", "tickets"]
+        let services = ["accounts", "analytics", "contacts", "opportunities", "tickets"]
         let allowed =
             [
                 "active_tenants", "close_session", "find_credential", "find_user", "job_payload", "note_sign_in",

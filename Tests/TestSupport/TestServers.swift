@@ -1,3 +1,4 @@
+import Accounts
 import Analytics
 import Contacts
 import Database
@@ -36,7 +37,9 @@ package enum TestServers {
 }
 
 /// The services under test.
-package let allServices = [contactsService, opportunitiesService, ticketsService, analyticsService]
+package let allServices = [
+    contactsService, opportunitiesService, ticketsService, analyticsService, accountsService,
+]
 
 /// A database of a test's own: a copy of one migrated template, which takes a moment instead of a migration.
 package final class TestDatabase: Sendable {

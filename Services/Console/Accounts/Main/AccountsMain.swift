@@ -1,0 +1,7 @@
+import Accounts
+import ServiceKit
+
+@main
+enum AccountsMain {
+    static func main() async { await ServiceCommand(accountsService).main() }
+}
