@@ -18,8 +18,15 @@ package struct SchemaSetup: Sendable {
 
     /// The platform's migrations, and each service's, by schema, in the order they run.
     package var plan: [(schema: String, migrations: [Migration])] {
-        [("platform", [PlatformSchema.migrations[0], JobsSchema.platformMigration, PlatformSchema.migrations[1]])]
-            + services.map { ($0.name, $0.allMigrations) }
+        [
+            (
+                "platform",
+                [
+                    PlatformSchema.migrations[0], JobsSchema.platformMigration, PlatformSchema.migrations[1],
+                    PlatformSchema.accounts,
+                ]
+            )
+        ] + services.map { ($0.name, $0.allMigrations) }
     }
 
     /// Creates roles and extensions over an administrator's `connection`, and gives the roles that sign in the password

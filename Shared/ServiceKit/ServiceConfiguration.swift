@@ -46,8 +46,13 @@ package struct ServiceConfiguration: Sendable {
             name: "http.maximumBody", defaultValue: "1048576",
             meaning: "bytes of a request's body (imports have no limit)"),
         Key(
+            name: "http.trustedProxies", defaultValue: "127.0.0.0/8,::1",
+            meaning: "addresses and networks whose X-Forwarded-For is believed"),
+        Key(
             name: "secret", defaultValue: "",
-            meaning: "at least 32 characters, the same in all processes: signs cursors; required"),
+            meaning:
+                "at least 32 characters, the same in all processes: signs cursors, seals secrets of one-time codes; required"
+        ),
         Key(
             name: "worker.concurrency", defaultValue: "16",
             meaning: "jobs that a worker runs at once in each of its queues"),
@@ -116,6 +121,15 @@ package struct ServiceConfiguration: Sendable {
             throw ConfigurationProblem(key: "secret", message: "must have at least 32 characters")
         }
         return Array(text.utf8.prefix(64))
+    }
+
+    /// Whose word on the caller's address counts.
+    package func trustedProxies() throws -> TrustedProxies {
+        guard let proxies = TrustedProxies(string("http.trustedProxies")) else {
+            throw ConfigurationProblem(
+                key: "http.trustedProxies", message: "must be addresses or networks, separated by commas")
+        }
+        return proxies
     }
 
     /// The level from which on lines are logged; throws for a word that is none.

@@ -50,8 +50,12 @@ package struct ServiceProcess: Sendable {
         _ = try configuration.required("database.url")
         let authenticator = Authenticator(database: database)
         var endpoints = RecordEndpoints(store: store).all
-        endpoints += CommonEndpoints(store: store, signIn: SignIn(database: database)).all
-        endpoints += description.endpoints(store)
+        let signIn = SignIn(database: database, vault: SecretVault(key: store.key(for: SecretVault.purpose)))
+        endpoints += CommonEndpoints(store: store, signIn: signIn).all
+        // A service may say more than all do, at the same address.
+        let own = description.endpoints(store)
+        endpoints.removeAll { common in own.contains { $0.path == common.path && $0.method == common.method } }
+        endpoints += own
         let document = OpenAPIDocument(service: description.name, endpoints: endpoints)
         let json = document.json.encodedBytes
         let page = DocumentationPage(document: document).html
@@ -65,7 +69,8 @@ package struct ServiceProcess: Sendable {
         ]
         let responder = ServiceResponder(
             service: description.name, table: RouteTable(endpoints), authenticator: authenticator,
-            maximumBody: try configuration.int("http.maximumBody", minimum: 1024), logger: logger)
+            maximumBody: try configuration.int("http.maximumBody", minimum: 1024),
+            proxies: try configuration.trustedProxies(), logger: logger)
         let host = configuration.string("http.host")
         let port = try configuration.int("http.port")
         let announced = Announcement(service: description.name, role: "serve")

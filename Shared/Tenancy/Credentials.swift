@@ -22,11 +22,14 @@ package struct Principal: Sendable {
     package let tenantRate: Int
     package let credentialRate: Int?
     package let isSuspended: Bool
+    /// Where the credential may be used from; nil for anywhere.
+    package let addresses: [AddressRange]?
 
     package init(
         tenant: TenantID, slug: String, user: UUID?, team: UUID?, actor: String, permissions: Permissions,
         locale: String, timeZone: String, defaultCountry: String, defaultCurrency: String, tenantRate: Int,
-        credentialRate: Int?, isSuspended: Bool
+        credentialRate: Int?, isSuspended: Bool,
+        addresses: [AddressRange]? = nil
     ) {
         self.tenant = tenant
         self.slug = slug
@@ -41,13 +44,26 @@ package struct Principal: Sendable {
         self.tenantRate = tenantRate
         self.credentialRate = credentialRate
         self.isSuspended = isSuspended
+        self.addresses = addresses
     }
 }
 
-/// A secret that is shown once: `gx_<id>_<secret>` for keys, `gs_<id>_<secret>` for sessions. Only its hash is stored.
+/// A secret that is shown once: `gx_<id>_<secret>` for keys, `gs_…` for sessions, `gi_…` for invitations, `gr_…` for
+/// resets of a password. Only its hash is stored.
 package struct BearerToken: Sendable {
-    /// A key of a program, or a session of a person.
-    package enum Kind: String, Sendable { case key, session }
+    /// A key of a program, a session of a person, or what lets somebody set a password once.
+    package enum Kind: String, Sendable, CaseIterable {
+        case key, session, invitation, reset
+
+        fileprivate var prefix: String {
+            switch self {
+            case .key: "gx"
+            case .session: "gs"
+            case .invitation: "gi"
+            case .reset: "gr"
+            }
+        }
+    }
     package let kind: Kind
     package let id: String
     private let secret: [UInt8]
@@ -65,11 +81,8 @@ package struct BearerToken: Sendable {
             parts[1].utf8.allSatisfy({ (48...57).contains($0) || (97...102).contains($0) }),
             let secret = Sodium.bytes(base64: String(parts[2])), secret.count == 32
         else { return nil }
-        switch parts[0] {
-        case "gx": kind = .key
-        case "gs": kind = .session
-        default: return nil
-        }
+        guard let kind = Kind.allCases.first(where: { $0.prefix == parts[0] }) else { return nil }
+        self.kind = kind
         id = String(parts[1])
         self.secret = secret
     }
@@ -81,7 +94,7 @@ package struct BearerToken: Sendable {
     }
 
     /// What its owner keeps.
-    package var text: String { "\(kind == .key ? "gx" : "gs")_\(id)_\(Sodium.base64(secret))" }
+    package var text: String { "\(kind.prefix)_\(id)_\(Sodium.base64(secret))" }
     /// What the database keeps. The secret has 256 random bits, so a fast hash is enough.
     package var hash: [UInt8] { Sodium.hash(secret) }
 }
@@ -130,7 +143,7 @@ package final class Authenticator: Sendable {
                 """
                 select tenant_id, secret_hash, user_id, team_id, to_json(roles), grants, requests_per_second,
                     key_requests_per_second, expires_at, status, slug, locale, time_zone, default_country,
-                    default_currency
+                    default_currency, to_json(addresses)
                 from platform.find_credential($1, $2)
                 """, [.text(token.kind.rawValue), .text(token.id)]), readOnly: true)
         guard rows.count == 1, let stored = rows.bytes(0, 1) else { return nil }
@@ -150,7 +163,13 @@ package final class Authenticator: Sendable {
         entries.withLock { entries in
             switch event {
             case .reconnected: entries.removeAll()
-            case .notification(_, let payload): entries[payload] = nil
+            case .notification(_, let payload):
+                // `key:…` and `session:…` name one; after a change of a person or a tenant all of theirs are read anew.
+                switch payload.split(separator: ":", maxSplits: 1).first {
+                case "user": entries = entries.filter { payload != "user:\($0.value.principal.user?.lowercased ?? "")" }
+                case "tenant": entries = entries.filter { payload != "tenant:\($0.value.principal.tenant)" }
+                default: entries[payload] = nil
+                }
             }
         }
     }
@@ -165,46 +184,70 @@ package final class Authenticator: Sendable {
             actor: token.kind == .key ? "key:\(token.id)" : "user:\(user?.lowercased ?? "")",
             permissions: Permissions(roles: roles, custom: custom), locale: rows.text(0, 11)!,
             timeZone: rows.text(0, 12)!, defaultCountry: rows.text(0, 13)!, defaultCurrency: rows.text(0, 14)!,
-            tenantRate: rows.int(0, 6)!, credentialRate: rows.int(0, 7), isSuspended: rows.text(0, 9) != "active")
+            tenantRate: rows.int(0, 6)!, credentialRate: rows.int(0, 7), isSuspended: rows.text(0, 9) != "active",
+            // An entry that can't be read lets nobody in.
+            addresses: rows.text(0, 15).flatMap { try? decoder.decode([String].self, from: Data($0.utf8)) }?
+                .compactMap(AddressRange.init))
     }
 }
 
-/// Verifies passwords on a thread of its own, one at a time: Argon2 takes tens of milliseconds and 19 MiB, by intent,
-/// and must not hold up the tasks of everybody else.
-final class PasswordVerifier: Sendable {
-    private struct Request: Sendable {
-        let password: String
-        let hash: String
-        let reply: CheckedContinuation<Bool, Never>
-    }
-
-    private let requests = BlockingQueue<Request>()
+/// Hashes and verifies passwords on a thread of its own, one at a time: Argon2 takes tens of milliseconds and 19 MiB, by
+/// intent, and must not hold up the tasks of everybody else.
+package final class PasswordVerifier: Sendable {
+    private let requests = BlockingQueue<@Sendable () -> Void>()
     /// At some thirty a second, the last one waits about a second.
     private static let longestQueue = 32
 
-    init() {
+    package init() {
         OSThread.start { [requests] in
-            while let request = requests.take(upTo: 1).first {
-                request.reply.resume(returning: Sodium.verify(password: request.password, hash: request.hash))
-            }
+            while let work = requests.take(upTo: 1).first { work() }
         }
     }
 
     deinit { requests.close() }
 
-    func verify(password: String, hash: String) async throws(SignIn.Busy) -> Bool {
+    /// True when `password` is the one that `hash` was made from.
+    package func verify(password: String, hash: String) async throws(SignIn.Busy) -> Bool {
+        try await perform { Sodium.verify(password: password, hash: hash) } ?? false
+    }
+
+    /// See `Sodium.passwordHash`. Throws `SignIn.Busy` also when there is no memory for it.
+    package func hash(password: String) async throws(SignIn.Busy) -> String {
+        guard let hash = try await perform({ Sodium.passwordHash(password) }) ?? nil else { throw SignIn.Busy() }
+        return hash
+    }
+
+    private func perform<Value: Sendable>(
+        _ work: @escaping @Sendable () -> Value
+    ) async throws(SignIn.Busy) -> Value? {
         guard requests.count < Self.longestQueue else { throw SignIn.Busy() }
         return await withCheckedContinuation { continuation in
-            let request = Request(password: password, hash: hash, reply: continuation)
-            if !requests.push(request) { continuation.resume(returning: false) }
+            if !requests.push({ continuation.resume(returning: work()) }) { continuation.resume(returning: nil) }
         }
     }
 }
 
-/// Signing in with a password.
+/// Signing in with a password, and a one-time code where the person has set that up.
 package struct SignIn: Sendable {
     /// More people sign in at once than passwords can be verified.
     package struct Busy: Error {}
+
+    /// What somebody signs in with, and from where.
+    package struct Attempt: Sendable {
+        package var tenant: String
+        package var email: String
+        package var password: String
+        package var code: String?
+        package var recoveryCode: String?
+        package var client: String?
+        package var agent: String?
+
+        package init(tenant: String, email: String, password: String) {
+            self.tenant = tenant
+            self.email = email
+            self.password = password
+        }
+    }
 
     /// What a successful sign-in gives.
     package struct Session: Sendable {
@@ -212,42 +255,85 @@ package struct SignIn: Sendable {
         package let expiresAt: Date
     }
 
+    /// What came of an attempt.
+    package enum Outcome: Sendable {
+        case opened(Session)
+        /// The password is right; a one-time code or a recovery code must come with it.
+        case codeNeeded
+        /// Tenant, address, password or code are wrong, or the account is locked: which, nobody is told.
+        case refused
+    }
+
     private let database: Database
+    private let vault: SecretVault
     private let verifier = PasswordVerifier()
     /// Verified against when there is no such user, so that both answers take the same time.
     private static let decoy = Sodium.passwordHash("no such user") ?? ""
 
-    package init(database: Database) { self.database = database }
+    package init(database: Database, vault: SecretVault) {
+        self.database = database
+        self.vault = vault
+    }
 
-    /// Opens a session of twelve hours; nil when tenant, address or password are wrong, or the account is locked.
-    /// Throws `SignIn.Busy` when too many try at once.
-    package func open(tenant slug: String, email: String, password: String) async throws -> Session? {
+    /// Whose the sealed secret of a person's one-time codes is, for the vault.
+    package static func owner(tenant: TenantID, user: UUID) -> String { "totp/\(tenant)/\(user.lowercased)" }
+
+    /// Opens a session of twelve hours. Wrong passwords and codes are counted, and lock the account for a while. Throws
+    /// `SignIn.Busy` when too many try at once.
+    package func open(_ attempt: Attempt) async throws -> Outcome {
         let rows = try await database.query(
             tenant: nil,
             Statement(
-                "select tenant_id, id, password_hash, locked_until, status from platform.find_user($1, $2)",
-                [.text(slug), .text(email)]), readOnly: true)
+                """
+                select tenant_id, id, password_hash, locked_until, status, totp_secret, totp_last_step
+                from platform.find_user($1, $2)
+                """, [.text(attempt.tenant), .text(attempt.email)]), readOnly: true)
         let hash = rows.isEmpty ? nil : rows.text(0, 2)
-        let isRight = try await verifier.verify(password: password, hash: hash ?? Self.decoy)
-        guard let hash, !hash.isEmpty, let user = rows.uuid(0, 1), let tenant = rows.int(0, 0) else { return nil }
-        if let locked = rows.time(0, 3), locked > Date() { return nil }
-        _ = try await database.query(
-            tenant: nil,
-            Statement(
-                "select platform.note_sign_in($1, $2, $3)", [.int(tenant), .uuid(user), .bool(isRight)]))
-        guard isRight, rows.text(0, 4) == "active" else { return nil }
+        let isRight = try await verifier.verify(password: attempt.password, hash: hash ?? Self.decoy)
+        guard let hash, !hash.isEmpty, let user = rows.uuid(0, 1), let tenant = rows.int(0, 0) else { return .refused }
+        if let locked = rows.time(0, 3), locked > Date() { return .refused }
+        guard isRight else { return try await refuse(tenant, user, "password", attempt) }
+        guard rows.text(0, 4) == "active" else { return .refused }
+        var step: Int64?
+        var recovery: [UInt8]?
+        if let sealed = rows.bytes(0, 5) {
+            if let code = attempt.code {
+                step = vault.open(sealed, for: Self.owner(tenant: TenantID(Int64(tenant)), user: user)).flatMap {
+                    OneTimeCode(secret: $0).step(
+                        of: code, at: Int64(Date().timeIntervalSince1970), after: Int64(rows.int(0, 6)!))
+                }
+            } else if let code = attempt.recoveryCode {
+                recovery = RecoveryCode(code)?.hash
+            } else {
+                return .codeNeeded
+            }
+            if step == nil && recovery == nil { return try await refuse(tenant, user, "code", attempt) }
+        }
         let token = BearerToken.make(.session)
         let opened = try await database.query(
             tenant: nil,
             Statement(
-                "select platform.open_session($1, $2, $3, $4, interval '12 hours')",
-                [.int(tenant), .text(token.id), .bytes(token.hash), .uuid(user)]))
-        return Session(token: token, expiresAt: opened.time(0, 0)!)
+                "select platform.open_session($1, $2, $3, $4, interval '12 hours', $5, $6, $7, $8)",
+                [
+                    .int(tenant), .text(token.id), .bytes(token.hash), .uuid(user), step.map(Parameter.int) ?? .null,
+                    recovery.map(Parameter.bytes) ?? .null, .optional(attempt.client), .optional(attempt.agent),
+                ]))
+        guard let expiresAt = opened.time(0, 0) else { return try await refuse(tenant, user, "code", attempt) }
+        return .opened(Session(token: token, expiresAt: expiresAt))
+    }
+
+    private func refuse(_ tenant: Int, _ user: UUID, _ reason: String, _ attempt: Attempt) async throws -> Outcome {
+        _ = try await database.query(
+            tenant: nil,
+            Statement(
+                "select platform.refuse_sign_in($1, $2, $3, $4)",
+                [.int(tenant), .uuid(user), .text(reason), .optional(attempt.client)]))
+        return .refused
     }
 
     /// Ends the session of `token`.
-    package func close(_ token: BearerToken) async throws {
+    package func close(_ token: BearerToken, client: String? = nil) async throws {
         _ = try await database.query(
-            tenant: nil, Statement("select platform.close_session($1)", [.text(token.id)]))
+            tenant: nil, Statement("select platform.close_session($1, $2)", [.text(token.id), .optional(client)]))
     }
 }

@@ -37,11 +37,14 @@ package struct Permissions: Sendable, Equatable {
     private let grants: [Grant]
     /// True for owners and administrators: keys, users and settings are theirs to change.
     package let isAdministrator: Bool
+    /// True for owners, whom nobody else may change.
+    package let isOwner: Bool
 
     /// The permissions of `roles`, where `custom` holds the tenant's own. Unknown names grant nothing.
     package init(roles: [String], custom: [String: [Grant]] = [:]) {
         grants = roles.flatMap { custom[$0] ?? Self.builtIn[$0] ?? [] }
-        isAdministrator = roles.contains("owner") || roles.contains("administrator")
+        isOwner = roles.contains("owner")
+        isAdministrator = isOwner || roles.contains("administrator")
     }
 
     /// The widest scope in which `action` is allowed on records of `type`; nil when it is not allowed at all.

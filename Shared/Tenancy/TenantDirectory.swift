@@ -44,7 +44,7 @@ package struct TenantDirectory: Sendable {
             throw DatabaseError(code: .invalidValue, message: "unknown time zone \(tenant.timeZone)")
         }
         let rows = try await owning { transaction in
-            try await transaction.query(
+            let rows = try await transaction.query(
                 Statement(
                     """
                     insert into platform.tenant
@@ -55,6 +55,9 @@ package struct TenantDirectory: Sendable {
                         .text(tenant.slug), .text(tenant.name), .text(tenant.locale), .text(tenant.timeZone),
                         .text(tenant.country), .text(tenant.currency), .int(tenant.requestsPerSecond),
                     ]))
+            let id = TenantID(Int64(rows.int(0, 0)!))
+            _ = try await transaction.query(Self.audit(id, "tenant.created", "tenant:\(tenant.slug)"))
+            return rows
         }
         return TenantID(Int64(rows.int(0, 0)!))
     }
@@ -88,7 +91,8 @@ package struct TenantDirectory: Sendable {
         }
         let id = UUID.v7()
         _ = try await owning { transaction in
-            try await transaction.query(
+            transaction.later(Self.audit(tenant, "user.created", "user:\(id.lowercased)", roles: roles))
+            return try await transaction.query(
                 Statement(
                     """
                     insert into platform.app_user (tenant_id, id, email, name, password_hash, roles, team_id)
@@ -108,7 +112,8 @@ package struct TenantDirectory: Sendable {
     ) async throws -> BearerToken {
         let token = BearerToken.make(.key)
         _ = try await owning { transaction in
-            try await transaction.query(
+            transaction.later(Self.audit(tenant, "key.created", "key:\(token.id)", roles: roles))
+            return try await transaction.query(
                 Statement(
                     """
                     insert into platform.api_key (tenant_id, id, secret_hash, name, roles, user_id, expires_at)
@@ -129,6 +134,11 @@ package struct TenantDirectory: Sendable {
                 Statement(
                     "update platform.api_key set revoked_at = now() where id = $1 and revoked_at is null", [.text(id)]),
                 Statement("select pg_notify('guanxi_credentials', 'key:' || $1)", [.text(id)]),
+                Statement(
+                    """
+                    select platform.write_audit(tenant_id, 'operator', 'key.revoked', 'key:' || id, null, null, null)
+                    from platform.api_key where id = $1 and revoked_at = now()
+                    """, [.text(id)]),
             ])
         }
         return rows[0].affected == 1
@@ -137,10 +147,26 @@ package struct TenantDirectory: Sendable {
     /// Sets a tenant's status; services notice within ten seconds.
     package func setStatus(_ status: String, slug: String) async throws -> Bool {
         let rows = try await owning { transaction in
-            try await transaction.query(
-                Statement("update platform.tenant set status = $2 where slug = $1", [.text(slug), .text(status)]))
+            try await transaction.batch([
+                Statement("update platform.tenant set status = $2 where slug = $1", [.text(slug), .text(status)]),
+                Statement(
+                    """
+                    select platform.write_audit(tenant_id, 'operator', 'tenant.' || status, 'tenant:' || slug, null,
+                        null, null), pg_notify('guanxi_credentials', 'tenant:' || tenant_id)
+                    from platform.tenant where slug = $1
+                    """, [.text(slug)]),
+            ])
         }
-        return rows.affected == 1
+        return rows[0].affected == 1
+    }
+
+    private static func audit(
+        _ tenant: TenantID, _ action: String, _ subject: String, roles: [String] = []
+    ) -> Statement {
+        Statement(
+            """
+            select platform.write_audit($1, 'operator', $2, $3, jsonb_build_object('roles', $4::text[]), null, null)
+            """, [tenant.parameter, .text(action), .text(subject), .array(roles)])
     }
 
     /// Row security binds the owner too; the directory works as the role that may see all tenants.

@@ -62,6 +62,7 @@ struct CatalogueTests {
         let allowed =
             [
                 "platform.api_key_id_idx", "platform.session_id_idx", "platform.tenant_slug_key",
+                "platform.user_token_id_idx",
             ]
             // An inverted index has no first column; its words are mixed with the tenant's number.
             + allServices.flatMap(\.types).filter { !$0.searchFields.isEmpty }.map { "\($0.table)_words_idx" }
@@ -90,8 +91,8 @@ struct CatalogueTests {
         let services = ["accounts", "analytics", "contacts", "opportunities", "tickets"]
         let allowed =
             [
-                "active_tenants", "close_session", "find_credential", "find_user", "job_payload", "note_sign_in",
-                "open_session",
+                "active_tenants", "append_audit", "close_session", "find_credential", "find_token", "find_user", "job_payload",
+                "open_session", "refuse_sign_in", "use_token",
                 "subscribe", "subscriptions", "tenant_settings", "unfinished_in", "unfinished_jobs",
             ].map { "platform.\($0)" }
             + services.flatMap { service in

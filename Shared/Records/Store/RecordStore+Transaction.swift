@@ -117,15 +117,31 @@ extension RecordStore {
         do {
             return try await body()
         } catch let error as DatabaseError {
-            if error.code == .uniqueViolation, error.constraint?.contains("idempotency") == true,
-                let idempotency = context.idempotency
-            {
-                // The same request came twice at the same time: give the answer of the first.
-                let rows = try await database.query(
-                    tenant: context.tenant, replayStatement(idempotency, context), readOnly: true)
-                if let earlier = try replayed(rows, idempotency) { return earlier }
-            }
+            if let earlier = try await earlierAnswer(after: error, context) { return earlier }
             throw Self.problem(error, type) ?? error
+        }
+    }
+
+    /// The answer of the same request that came at the same time; nil when the error is another one.
+    private func earlierAnswer(after error: DatabaseError, _ context: WriteContext) async throws -> WriteResult? {
+        guard error.code == .uniqueViolation, error.constraint?.contains("idempotency") == true,
+            let idempotency = context.idempotency
+        else { return nil }
+        let rows = try await database.query(
+            tenant: context.tenant, replayStatement(idempotency, context), readOnly: true)
+        return try replayed(rows, idempotency)
+    }
+
+    /// Runs a write of things that are no records, with the context's idempotency and dry run: the answer is kept as
+    /// `body` gives it, so it holds no secret. What constraints refuse, `body` tells itself.
+    package func writing(
+        dryRun: Bool, _ context: WriteContext, _ body: @Sendable (TenantTransaction) async throws -> WriteResult
+    ) async throws -> WriteResult {
+        do {
+            return try await inTransaction(context, dryRun: dryRun, body)
+        } catch let error as DatabaseError {
+            if let earlier = try await earlierAnswer(after: error, context) { return earlier }
+            throw error
         }
     }
 

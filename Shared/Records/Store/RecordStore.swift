@@ -22,6 +22,9 @@ package struct RecordStore: Sendable {
     /// Cursors of the list that `context` describes: they open no other.
     package func cursor(_ context: String) -> PageCursor { PageCursor(secret: secret, context: context) }
 
+    /// A key of 32 bytes for one `purpose`, from the secret that all processes share.
+    package func key(for purpose: String) -> [UInt8] { Sodium.hash(Array(purpose.utf8), key: secret) }
+
     // MARK: Reading
 
     /// One living record as JSON with its version. A record that was merged into another answers with that one, whose id

@@ -17,6 +17,8 @@ package struct EndpointRequest: Sendable {
     package let body: RequestBody
     /// What the gateway put before the path, for `Location` and `Link`.
     package let prefix: String
+    /// The caller's address, as far as it is known.
+    package let client: String?
     let maximumBody: Int
 
     /// The id in the path; throws 404, as for any other id that is not there.
@@ -156,6 +158,7 @@ package struct Endpoint: Sendable {
     package enum Method: String, Sendable {
         case get = "GET"
         case post = "POST"
+        case put = "PUT"
         case patch = "PATCH"
         case delete = "DELETE"
     }

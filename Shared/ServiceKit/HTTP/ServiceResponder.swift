@@ -13,8 +13,13 @@ import Tenancy
 /// What a request carries besides itself.
 struct ServiceRequestContext: RequestContext {
     var coreContext: CoreRequestContextStorage
+    /// The address at the other end of the connection.
+    let peer: String?
 
-    init(source: ApplicationRequestContextSource) { coreContext = .init(source: source) }
+    init(source: ApplicationRequestContextSource) {
+        coreContext = .init(source: source)
+        peer = source.channel.remoteAddress?.ipAddress
+    }
 }
 
 /// Answers every request of a service: finds the endpoint, the bearer and its limits, runs the endpoint, and turns
@@ -28,6 +33,7 @@ struct ServiceResponder: HTTPResponder {
     let limiter = RateLimiter()
     private let strays = RouteTimers(route: "unknown", method: "any")
     let maximumBody: Int
+    let proxies: TrustedProxies
     let logger: Logger
 
     func respond(to request: Request, context: Context) async throws -> Response {
@@ -38,7 +44,8 @@ struct ServiceResponder: HTTPResponder {
         // A refusal belongs to its route as much as a good answer; what matched none is counted together.
         let target = Target(request, table)
         do {
-            answer = try await self.answer(request, target, requestID: requestID, trace: trace)
+            let client = proxies.client(peer: context.peer, forwardedFor: request.headers[.forwardedFor])
+            answer = try await self.answer(request, target, client: client, requestID: requestID, trace: trace)
         } catch let error as HTTPParserError {
             throw error
         } catch {
@@ -78,7 +85,7 @@ struct ServiceResponder: HTTPResponder {
     }
 
     private func answer(
-        _ request: Request, _ target: Target, requestID: String, trace: TraceContext
+        _ request: Request, _ target: Target, client: String?, requestID: String, trace: TraceContext
     ) async throws -> EndpointResponse {
         let endpoint: Endpoint
         let values: [String: String]
@@ -94,6 +101,9 @@ struct ServiceResponder: HTTPResponder {
         let principal = endpoint.isPublic ? nil : try await self.principal(request.headers)
         var limits: [(HTTPField.Name, String)] = []
         if let principal {
+            if let allowed = principal.addresses, !allowed.contains(where: { $0.contains(client ?? "") }) {
+                throw Problem(403, "address_not_allowed", "This key can't be used from your address.")
+            }
             if principal.isSuspended { throw Problem(403, "tenant_suspended", "This tenant is suspended.") }
             let verdict = limiter.take(principal)
             limits = [
@@ -113,7 +123,7 @@ struct ServiceResponder: HTTPResponder {
             principal: bearer,
             context: WriteContext(principal: bearer, requestID: requestID, traceparent: trace.header),
             path: values, query: query, headers: request.headers, body: request.body,
-            prefix: Self.prefix(request.headers),
+            prefix: Self.prefix(request.headers), client: client,
             maximumBody: maximumBody)
         var answer: EndpointResponse
         if let key {
@@ -144,7 +154,8 @@ struct ServiceResponder: HTTPResponder {
         return try await endpoint.handle(
             EndpointRequest(
                 principal: request.principal, context: context, path: request.path, query: request.query,
-                headers: request.headers, body: body, prefix: request.prefix, maximumBody: maximumBody))
+                headers: request.headers, body: body, prefix: request.prefix, client: request.client,
+                maximumBody: maximumBody))
     }
 
     // MARK: Reading the request
@@ -281,6 +292,7 @@ extension HTTPField.Name {
     static let rateLimitPolicy = HTTPField.Name("RateLimit-Policy")!
     static let idempotencyKey = HTTPField.Name("Idempotency-Key")!
     static let requestID = HTTPField.Name("X-Request-Id")!
+    static let forwardedFor = HTTPField.Name("X-Forwarded-For")!
     static let forwardedPrefix = HTTPField.Name("X-Forwarded-Prefix")!
     static let traceparent = HTTPField.Name("traceparent")!
 }

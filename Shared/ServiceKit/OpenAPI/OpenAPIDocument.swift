@@ -71,12 +71,15 @@ struct OpenAPIDocument {
             "tags": [.string(endpoint.path.split(separator: "/").dropFirst().first.map(String.init) ?? service)],
             "responses": .object(responses),
         ]
-        let inPath = endpoint.path.split(separator: "/").filter { $0.hasPrefix("{") }.map { part -> JSONValue in
-            [
-                "name": .string(String(part.dropFirst().dropLast())), "in": "path", "required": true,
-                "schema": ["type": "string", "format": "uuid"],
-            ]
-        }
+        // Places in a path are ids, unless the endpoint says otherwise.
+        let described = documentation.parameters.filter { $0["in"] == "path" }.compactMap { $0["name"]?.text }
+        let inPath = endpoint.path.split(separator: "/").filter { $0.hasPrefix("{") }
+            .map { String($0.dropFirst().dropLast()) }.filter { !described.contains($0) }.map { name -> JSONValue in
+                [
+                    "name": .string(name), "in": "path", "required": true,
+                    "schema": ["type": "string", "format": "uuid"],
+                ]
+            }
         let parameters = inPath + documentation.parameters
         if !parameters.isEmpty { operation["parameters"] = .array(parameters) }
         if let body = documentation.body {

@@ -7,4 +7,9 @@ package enum RecordDocumentation {
         "type": "object", "required": ["id", "version"],
         "properties": ["id": ["type": "string", "format": "uuid"], "version": ["type": "integer"]],
     ]
+
+    /// A body of these fields, as strict as a `FieldReader` is.
+    package static func body(_ fields: [Field]) -> JSONValue {
+        RecordSchemas(catalogue: Catalogue([])).object(fields, isInput: true)
+    }
 }

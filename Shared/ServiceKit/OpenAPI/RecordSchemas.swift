@@ -113,7 +113,7 @@ struct RecordSchemas: Sendable {
     }
     private static let currencies = ["CNY", "EUR", "GBP", "JPY", "USD", "CHF"].map { JSONValue.string($0) }
 
-    private func object(_ fields: [Field], isInput: Bool) -> JSONValue {
+    func object(_ fields: [Field], isInput: Bool) -> JSONValue {
         var properties: [String: JSONValue] = [:]
         for field in fields { properties[field.name] = value(field, isInput: isInput, isRequired: field.isRequired) }
         var schema: [String: JSONValue] = ["type": "object", "properties": .object(properties)]
