@@ -33,7 +33,8 @@ package struct SecretVault: Sendable {
         let box = Array(sealed.dropFirst(nonceLength))
         var secret = [UInt8](repeating: 0, count: box.count - overhead)
         let status = crypto_aead_xchacha20poly1305_ietf_decrypt(
-            &secret, nil, nil, box, UInt64(box.count), context, UInt64(context.count), Array(sealed.prefix(nonceLength)),
+            &secret, nil, nil, box, UInt64(box.count), context, UInt64(context.count),
+            Array(sealed.prefix(nonceLength)),
             key)
         return status == 0 ? secret : nil
     }

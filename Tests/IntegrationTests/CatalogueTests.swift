@@ -91,7 +91,8 @@ struct CatalogueTests {
         let services = ["accounts", "analytics", "contacts", "opportunities", "tickets"]
         let allowed =
             [
-                "active_tenants", "append_audit", "close_session", "find_credential", "find_token", "find_user", "job_payload",
+                "active_tenants", "append_audit", "close_session", "find_credential", "find_token", "find_user",
+                "job_payload",
                 "open_session", "refuse_sign_in", "use_token",
                 "subscribe", "subscriptions", "tenant_settings", "unfinished_in", "unfinished_jobs",
             ].map { "platform.\($0)" }

@@ -33,7 +33,9 @@ extension CommonEndpoints {
                 "properties": [
                     "tenant": word, "email": word, "password": word,
                     "totp": ["type": "string", "pattern": "^[0-9]{6}$"],
-                    "recovery_code": ["type": "string", "pattern": "^([0-9a-hjkmnp-tv-z]{4}-){3}[0-9a-hjkmnp-tv-z]{4}$"],
+                    "recovery_code": [
+                        "type": "string", "pattern": "^([0-9a-hjkmnp-tv-z]{4}-){3}[0-9a-hjkmnp-tv-z]{4}$",
+                    ],
                 ],
             ]
             $0.response = [

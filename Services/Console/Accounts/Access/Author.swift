@@ -53,7 +53,8 @@ struct Person: Sendable {
     init(_ request: EndpointRequest) throws(Problem) {
         author = Author(request)
         guard let user = request.principal.user,
-            let token = request.headers[.authorization]?.split(separator: " ").last.flatMap({ BearerToken(String($0)) }),
+            let token = request.headers[.authorization]?.split(separator: " ").last.flatMap({ BearerToken(String($0)) }
+            ),
             token.kind == .session
         else { throw Problem(403, "not_a_person", "This is for people who have signed in.") }
         id = user

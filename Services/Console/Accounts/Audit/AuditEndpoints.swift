@@ -70,7 +70,8 @@ struct AuditEndpoints {
 
     private static func json(_ rows: Rows, _ row: Int) -> JSONValue {
         [
-            "sequence": JSONValue(rows.int(row, 0)!), "at": rows.timeJSON(row, 1), "actor": JSONValue(rows.text(row, 2)),
+            "sequence": JSONValue(rows.int(row, 0)!), "at": rows.timeJSON(row, 1),
+            "actor": JSONValue(rows.text(row, 2)),
             "action": JSONValue(rows.text(row, 3)), "subject": JSONValue(rows.text(row, 4)),
             "request_id": JSONValue(rows.text(row, 5)), "address": JSONValue(rows.text(row, 6)),
             "detail": rows.json(row, 7), "digest": JSONValue(rows.text(row, 8)),

@@ -141,7 +141,7 @@ struct KeyEndpoints {
             return try await store.page(request, of: "keys", keys: 2) { after, limit in
                 Statement(
                     """
-                    select \(Self.columns), created_at::text from platform.api_key
+                    select \(Self.columns), created_at::text as made_at from platform.api_key
                     where tenant_id = $1
                     and ($2::timestamptz is null or (created_at, id) > ($2::timestamptz, $3::text))
                     order by created_at, id limit $4

@@ -59,8 +59,8 @@ struct ProfileEndpoints {
         }
         return Endpoint(.patch, "/v1/me", "Change one's own name", documentation: documentation) { request in
             try request.allow(["dry_run"])
-            let person = try Person(request)
             let values = try Self.form.read(try await request.json(), isPatch: true)
+            let person = try Person(request)
             return try await store.changing(request) { transaction in
                 let before = try await UserStore(transaction: transaction, author: person.author).find(person.id)
                 let rows = try await transaction.query(
@@ -89,8 +89,8 @@ struct ProfileEndpoints {
             .post, "/v1/me/password", "Change one's own password; all other sessions end", documentation: documentation
         ) { request in
             try request.allow([])
-            let person = try Person(request)
             let values = try Self.passwordForm.read(try await request.json())
+            let person = try Person(request)
             try await check(current: values.text("current_password")!, of: person, request)
             let hash: String
             do { hash = try await passwords.hash(password: values.text("new_password")!) } catch { throw Self.busy }

@@ -68,8 +68,8 @@ struct SecondFactorEndpoints {
             documentation: documentation
         ) { request in
             try request.allow([])
-            let person = try Person(request)
             let code = try Self.form.read(try await request.json()).text("code")!
+            let person = try Person(request)
             let tenant = request.context.tenant
             let fresh = (0..<Self.recoveryCodeCount).map { _ in RecoveryCode.make() }
             try await store.database.withTenant(tenant) { transaction in

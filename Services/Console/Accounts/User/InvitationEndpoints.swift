@@ -188,9 +188,7 @@ struct InvitationEndpoints {
             try request.allow([])
             let values = try form.read(try await request.json())
             let gone = Problem(404, "not_found", "This token was used before, was taken back, or has expired.")
-            guard let token = BearerToken(values.text("token")!), token.kind == kind else {
-                throw Problem.invalid("/token", "not_a_token", "This is not a token for this.")
-            }
+            guard let token = BearerToken(values.text("token")!), token.kind == kind else { throw gone }
             let found = try await store.database.query(
                 tenant: nil,
                 Statement(

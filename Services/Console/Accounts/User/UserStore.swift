@@ -39,7 +39,8 @@ struct UserStore: Sendable {
         if values.isGiven("roles"), Set(roles) != Set(before.roles) { try await check(roles: roles) }
         let status = values.text("status") ?? before.status
         if before.status == "invited" && status != before.status {
-            throw Problem(409, "not_accepted", "Who is invited becomes active by accepting; an invitation can be revoked.")
+            throw Problem(
+                409, "not_accepted", "Who is invited becomes active by accepting; an invitation can be revoked.")
         }
         if before.isActiveOwner && !(status == "active" && roles.contains("owner")) {
             try await requireAnotherOwner(than: id)
