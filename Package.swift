@@ -87,6 +87,7 @@ let package = Package(
         library("CLibPQ", pkgConfig: "libpq", apt: "libpq-dev"),
         library("CHiredis", apt: "libhiredis-dev"),
         library("CSodium", apt: "libsodium-dev"),
+        library("CCurl", apt: "libcurl4-openssl-dev"),
 
         shared("ThreadExecutor", []),
         shared("Database", ["CLibPQ", "ThreadExecutor", logging]),
@@ -95,6 +96,7 @@ let package = Package(
         shared("Jobs", ["Database", "Redis", "ThreadExecutor", logging, metrics, lifecycle]),
         shared("Records", ["Database", "Tenancy", "Jobs", logging]),
         shared("Contracts", ["Jobs", "Records"]),
+        shared("Webhooks", ["CCurl", "CSodium", "ThreadExecutor"]),
         shared(
             "ServiceKit",
             [
@@ -120,6 +122,9 @@ let package = Package(
             path: "Tests/TestSupport", swiftSettings: strict),
         .target(
             name: "SyntheticPeople", dependencies: ["Matching"], path: "Tests/SyntheticPeople", swiftSettings: strict),
+        .testTarget(
+            name: "WebhooksTests", dependencies: ["Webhooks", "ThreadExecutor"], path: "Tests/WebhooksTests",
+            swiftSettings: strict),
         .testTarget(
             name: "JobsTests", dependencies: ["Jobs", "Database"], path: "Tests/JobsTests", swiftSettings: strict),
         .testTarget(

@@ -29,7 +29,7 @@ ensure_packages() {
 }
 
 # shellcheck disable=SC2034
-build_packages=(libhiredis-dev libpq-dev libsodium-dev pkg-config)
+build_packages=(libcurl4-openssl-dev libhiredis-dev libpq-dev libsodium-dev pkg-config)
 # shellcheck disable=SC2034
 server_packages=(postgresql postgresql-contrib redis-server redis-tools)
 
