@@ -88,6 +88,8 @@ package struct PendingJob: Sendable {
     /// Not before this time; nil for at once.
     package var runAt: Date?
     package var traceparent: String?
+    /// An event for a queue that gets it only where the tenant wants it so.
+    package var isByTenant = false
 
     /// A job with a fresh id, which is also the time of its enqueue.
     package init(_ job: some Job, runAt: Date? = nil, traceparent: String? = nil) throws {

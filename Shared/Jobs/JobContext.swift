@@ -126,6 +126,8 @@ package struct JobRegistry: Sendable {
     private(set) var handlers: [String: Handler] = [:]
     /// Which events each queue wants.
     package private(set) var subscriptions: [String: [String]] = [:]
+    /// Which events each queue wants for those tenants that asked for them.
+    package private(set) var tenantSubscriptions: [String: [String]] = [:]
     /// Jobs that start by the clock.
     package private(set) var recurring: [RecurringJob] = []
 
@@ -158,6 +160,22 @@ package struct JobRegistry: Sendable {
         register(Value.name) { context in
             try await handler(try Self.decode(Value.self, context), context)
         }
+    }
+
+    /// Handles `events` with `handler`, for those tenants alone that asked for them (`platform.subscribe_tenant`): the
+    /// others' changes write no job for `queue`.
+    package mutating func onTenantsWish(
+        _ events: [String], queue: String, _ handler: @escaping @Sendable (JobContext) async throws -> Void
+    ) {
+        tenantSubscriptions[queue, default: []] += events
+        for event in events { register(event, handler) }
+    }
+
+    /// The statement that writes down which events `queue` wants, and no others.
+    package func subscribing(_ queue: String) -> Statement {
+        Statement(
+            "select platform.subscribe($1, $2::text[], $3::text[])",
+            [.text(queue), .array(subscriptions[queue] ?? []), .array(tenantSubscriptions[queue] ?? [])])
     }
 
     /// Enqueues `job` for every active tenant whenever `schedule` says so in the tenant's time zone.

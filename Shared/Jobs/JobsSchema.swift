@@ -24,11 +24,14 @@ package enum JobsSchema {
                 is_tracked boolean not null,
                 run_at timestamptz,
                 traceparent text,
+                by_tenant boolean not null default false,
                 xid xid8 not null default pg_current_xact_id(),
                 created_at timestamptz not null default now(),
                 primary key (id, tenant_id)
             ) partition by range (id);
             create index on SCHEMA.outbox (xid);
+            comment on column SCHEMA.outbox.by_tenant is 'An event that goes to this queue because the tenant wants it.';
+            create index on SCHEMA.outbox (tenant_id, id) where by_tenant;
 
             create table SCHEMA.inbox (
                 job_id uuid not null,
@@ -254,27 +257,64 @@ package enum JobsSchema {
         create table platform.subscription (
             event text not null,
             queue text not null,
+            by_tenant boolean not null default false,
             primary key (event, queue)
         );
         comment on table platform.subscription is 'Which queues get a job for which event. Holds no tenant data.';
 
+        comment on column platform.subscription.by_tenant is
+            'The queue gets a job only for tenants that want it, as tenant_subscription says.';
+
+        -- Which events a tenant wants told to a queue: `contacts.contact.created`, `contacts.*` or `*`, by whoever of
+        -- the tenant's wants them. Read by the statement that writes the outbox, so a tenant without costs a look.
+        create table platform.tenant_subscription (
+            tenant_id bigint not null references platform.tenant on delete cascade,
+            queue text not null,
+            event text not null,
+            subscriber uuid not null,
+            primary key (tenant_id, queue, event, subscriber)
+        );
+        select platform.secure_table('platform.tenant_subscription', '');
+        grant select on platform.tenant_subscription to guanxi_service, guanxi_across;
+
         -- A service subscribes its own queues, and no others.
-        create function platform.subscribe(wanted_queue text, events text[]) returns void
+        create function platform.subscribe(wanted_queue text, events text[], tenant_events text[] default '{}')
+        returns void
         language plpgsql security definer set search_path = pg_catalog, pg_temp as $body$
         begin
             if not platform.may_serve(wanted_queue) then
                 raise exception 'queue % is not this service''s', wanted_queue using errcode = '42501';
             end if;
-            delete from platform.subscription s where s.queue = wanted_queue and s.event <> all (events);
-            insert into platform.subscription (event, queue)
-            select unnest(events), wanted_queue on conflict do nothing;
+            delete from platform.subscription s
+            where s.queue = wanted_queue and s.event <> all (events || tenant_events);
+            insert into platform.subscription (event, queue, by_tenant)
+            select e, wanted_queue, false from unnest(events) as e
+            union all select e, wanted_queue, true from unnest(tenant_events) as e
+            on conflict (event, queue) do update set by_tenant = excluded.by_tenant;
             notify guanxi_subscriptions;
         end $body$;
 
-        create function platform.subscriptions() returns table (event text, queue text)
+        create function platform.subscriptions() returns table (event text, queue text, by_tenant boolean)
         language sql stable security definer set search_path = pg_catalog, pg_temp as $body$
-            select s.event, s.queue from platform.subscription s
+            select s.event, s.queue, s.by_tenant from platform.subscription s
         $body$;
+
+        -- Says what one subscriber of the tenant set wants told to a queue from this commit on; nothing any more where
+        -- `events` is empty.
+        create function platform.subscribe_tenant(wanted_queue text, wanted_subscriber uuid, events text[])
+        returns void
+        language plpgsql security definer set search_path = pg_catalog, pg_temp as $body$
+        begin
+            if not platform.may_serve(wanted_queue) then
+                raise exception 'queue % is not this service''s', wanted_queue using errcode = '42501';
+            end if;
+            delete from platform.tenant_subscription s
+            where s.tenant_id = platform.current_tenant() and s.queue = wanted_queue
+            and s.subscriber = wanted_subscriber;
+            insert into platform.tenant_subscription (tenant_id, queue, event, subscriber)
+            select platform.current_tenant(), wanted_queue, e, wanted_subscriber from unnest(events) as e
+            on conflict do nothing;
+        end $body$;
 
         -- True when the signed-in service owns the queue: guanxi_contacts owns contacts.*, the owner all.
         create function platform.may_serve(wanted_queue text) returns boolean
@@ -340,6 +380,38 @@ package enum JobsSchema {
             return query execute array_to_string(parts, ' union all ') || format(' order by 1 limit %s', maximum);
         end $body$;
 
+        -- True while an event that the tenant set wants told to `wanted_queue`, older than `before` by up to a day, has
+        -- not been taken in there. Ids rise with the changes of one record: each waits for the commit of the one before.
+        create function platform.has_earlier_event(wanted_queue text, before uuid) returns boolean
+        language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $body$
+        declare
+            schema_name text;
+            is_found boolean;
+            since uuid := platform.uuid_lower_bound(to_timestamp(
+                ('x' || lpad(replace(left(before::text, 13), '-', ''), 16, '0'))::bit(64)::bigint / 1000.0)
+                - interval '1 day');
+        begin
+            if not platform.may_serve(wanted_queue) then
+                raise exception 'queue % is not this service''s', wanted_queue using errcode = '42501';
+            end if;
+            for schema_name in
+                select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                where c.relname = 'outbox' and c.relkind = 'p'
+            loop
+                execute format(
+                    'select exists (
+                        select 1 from %I.outbox o
+                        where o.tenant_id = $1 and o.by_tenant and o.queue = $2 and o.id < $3 and o.id >= $4
+                        and not exists (
+                            select 1 from %I.inbox i where i.job_id = o.id and i.tenant_id = o.tenant_id))',
+                    schema_name, split_part(wanted_queue, '.', 1))
+                into is_found
+                using nullif(current_setting('app.tenant_id', true), '')::bigint, wanted_queue, before, since;
+                if is_found then return true; end if;
+            end loop;
+            return false;
+        end $body$;
+
         -- A payload too long for Redis, for the service whose queue it waits in.
         create function platform.job_payload(origin text, job uuid, tenant bigint) returns text
         language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $body$
@@ -357,10 +429,12 @@ package enum JobsSchema {
         alter function platform.unfinished_in(text, uuid, uuid) owner to guanxi_across;
         alter function platform.unfinished_jobs(text, uuid, uuid, int) owner to guanxi_across;
         alter function platform.job_payload(text, uuid, bigint) owner to guanxi_across;
+        alter function platform.has_earlier_event(text, uuid) owner to guanxi_across;
         revoke all on all functions in schema platform from public;
         grant execute on function platform.uuid_lower_bound(timestamptz), platform.uuid_now(),
-            platform.may_serve(text), platform.subscribe(text, text[]), platform.subscriptions(),
-            platform.unfinished_jobs(text, uuid, uuid, int), platform.job_payload(text, uuid, bigint)
+            platform.may_serve(text), platform.subscribe(text, text[], text[]), platform.subscriptions(),
+            platform.subscribe_tenant(text, uuid, text[]),
+            platform.has_earlier_event(text, uuid), platform.unfinished_jobs(text, uuid, uuid, int), platform.job_payload(text, uuid, bigint)
             to guanxi_service;
         grant execute on function platform.uuid_lower_bound(timestamptz), platform.uuid_now(),
             platform.may_serve(text) to guanxi_across;

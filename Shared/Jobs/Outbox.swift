@@ -21,6 +21,7 @@ package final class Outbox: Service {
     private let arrived = Signal()
     private let insertOne: String
     private let insert: String
+    private let insertWanted: String
     private let insertScheduled: String
 
     package init(schema: String, database: Database, redis: RedisClient, logger: Logger) {
@@ -44,6 +45,17 @@ package final class Outbox: Service {
             insert into \(schema).outbox (tenant_id, id, \(columns))
             select $1, * from unnest($2::uuid[], \(arrays))
             """
+        // One statement whoever wants the events: for a tenant without subscriptions of its own it adds one look at an
+        // index.
+        insertWanted = """
+            insert into \(schema).outbox (tenant_id, id, \(columns), by_tenant)
+            select $1, * from unnest($2::uuid[], \(arrays), $13::boolean[]) as j (id, \(columns), by_tenant)
+            where not j.by_tenant or exists (
+                select 1 from platform.tenant_subscription s
+                where s.tenant_id = $1 and s.queue = j.queue and s.event in (
+                    j.name, '*', split_part(j.name, '.', 1) || '.*',
+                    split_part(j.name, '.', 1) || '.' || split_part(j.name, '.', 2) || '.*'))
+            """
         insertScheduled = """
             insert into \(schema).scheduled_job (tenant_id, id, \(columns), key)
             select $1, * from unnest($2::uuid[], \(arrays), $13::text[])
@@ -63,7 +75,10 @@ package final class Outbox: Service {
         let far = jobs.filter { ($0.runAt ?? .distantPast) > limit }
         let near = jobs.filter { ($0.runAt ?? .distantPast) <= limit }
         var statements: [Statement] = []
-        if near.count == 1 {
+        if near.contains(where: \.isByTenant) {
+            let flags = Parameter.array(near.map { $0.isByTenant ? "t" : "f" })
+            statements.append(Statement(insertWanted, parameters(near, tenant) + [flags]))
+        } else if near.count == 1 {
             statements.append(Statement(insertOne, parameters(near[0], tenant)))
         } else if !near.isEmpty {
             statements.append(Statement(insert, parameters(near, tenant)))
@@ -78,7 +93,7 @@ package final class Outbox: Service {
     /// Enqueues jobs in the caller's transaction: they run if and only if it commits.
     package func enqueue(_ jobs: [PendingJob], in transaction: TenantTransaction) {
         for statement in statements(for: jobs, tenant: transaction.tenant) { transaction.later(statement) }
-        for job in jobs { transaction.note(job) }
+        for job in jobs where !job.isByTenant { transaction.note(job) }
         let tenant = transaction.tenant
         transaction.afterCommit { [self] in push(jobs, tenant: tenant) }
     }
@@ -123,11 +138,14 @@ package final class Outbox: Service {
 
     /// The jobs that tell `event` to everyone who subscribed to it.
     package func jobs(for event: some Event, traceparent: String? = nil) throws -> [PendingJob] {
-        let queues = subscriptions.queues(for: type(of: event).name)
-        if queues.isEmpty { return [] }
+        let subscribers = subscriptions.subscribers(of: type(of: event).name)
+        if subscribers.isEmpty { return [] }
         let payload = try JobCoding.encode(event)
-        return queues.map {
-            PendingJob(name: type(of: event).name, queue: $0, payload: payload, traceparent: traceparent)
+        return subscribers.map { subscriber in
+            var job = PendingJob(
+                name: type(of: event).name, queue: subscriber.queue, payload: payload, traceparent: traceparent)
+            job.isByTenant = subscriber.isByTenant
+            return job
         }
     }
 
@@ -138,10 +156,11 @@ package final class Outbox: Service {
         enqueue(try jobs(for: event, traceparent: traceparent), in: transaction)
     }
 
-    /// Hands committed jobs to the pusher. Returns at once; what this process can't push, a relay will.
+    /// Hands committed jobs to the pusher. Returns at once; what this process can't push, a relay will. Events that
+    /// only some tenants want are left to the relay: it alone sees which of them were written.
     package func push(_ jobs: [PendingJob], tenant: TenantID) {
         let limit = Date(timeIntervalSinceNow: Self.horizon)
-        let near = jobs.filter { ($0.runAt ?? .distantPast) <= limit }
+        let near = jobs.filter { ($0.runAt ?? .distantPast) <= limit && !$0.isByTenant }
         if near.isEmpty { return }
         pending.withLock { pending in
             for job in near {
@@ -284,7 +303,13 @@ package final class Outbox: Service {
 package final class Subscriptions: Sendable {
     private let database: Database
     private let logger: Logger
-    private let table = Mutex<[String: [String]]>([:])
+    private let table = Mutex<[String: [Subscriber]]>([:])
+
+    /// A queue that wants an event: for every tenant, or only for those that asked for it.
+    struct Subscriber: Sendable {
+        let queue: String
+        let isByTenant: Bool
+    }
 
     init(database: Database, logger: Logger) {
         self.database = database
@@ -292,14 +317,17 @@ package final class Subscriptions: Sendable {
     }
 
     /// The queues that get a job for `event`.
-    package func queues(for event: String) -> [String] { table.withLock { $0[event] ?? [] } }
+    func subscribers(of event: String) -> [Subscriber] { table.withLock { $0[event] ?? [] } }
 
     /// Reads the table now.
     package func refresh() async throws {
         let rows = try await database.query(
-            tenant: nil, Statement("select event, queue from platform.subscriptions()"), readOnly: true)
-        var fresh: [String: [String]] = [:]
-        for row in 0..<rows.count { fresh[rows.text(row, 0)!, default: []].append(rows.text(row, 1)!) }
+            tenant: nil, Statement("select event, queue, by_tenant from platform.subscriptions()"), readOnly: true)
+        var fresh: [String: [Subscriber]] = [:]
+        for row in 0..<rows.count {
+            fresh[rows.text(row, 0)!, default: []].append(
+                Subscriber(queue: rows.text(row, 1)!, isByTenant: rows.bool(row, 2)!))
+        }
         table.withLock { $0 = fresh }
     }
 

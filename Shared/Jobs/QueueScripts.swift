@@ -37,9 +37,14 @@ enum QueueScripts {
             states[id] = s
             return s
         end
+        -- What a tenant without a cap of its own may have running at once; 0 for any number.
+        local usualCap = 0
         local function touch(id) dirty[id] = true end
         local function waiting(s) return s.w[1] + s.w[2] + s.w[3] end
-        local function runnable(s) return waiting(s) > 0 and (s.cap == 0 or s.running < s.cap) end
+        local function runnable(s)
+            local cap = s.cap > 0 and s.cap or usualCap
+            return waiting(s) > 0 and (cap == 0 or s.running < cap)
+        end
         local function activate(id)
             local s = tenantState(id)
             if runnable(s) then redis.call('ZADD', P .. 'act', 'NX', math.max(shard.vt, s.finish), id) end
@@ -115,7 +120,7 @@ enum QueueScripts {
 
     /// Acknowledges and fetches in one call.
     ///
-    /// Arguments: worker, epoch, how many to fetch, then per acknowledged job (id, token, outcome, measured ms, due ms,
+    /// Arguments: worker, epoch, how many to fetch, the usual cap of a tenant or 0, then per acknowledged job (id, token, outcome, measured ms, due ms,
     /// blob); outcome 0 done, 1 again at due, 2 dead, 3 handed back. Gives status, the lease's token, milliseconds to
     /// the next delayed job or -1, 1 where more is runnable, then the fetched blobs.
     static let exchange = RedisScript(
@@ -123,7 +128,8 @@ enum QueueScripts {
             local worker, epoch, wanted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
             local held = P .. 'w:' .. worker
             local freed = {}
-            for i = 4, #ARGV, 6 do
+            usualCap = tonumber(ARGV[4])
+            for i = 5, #ARGV, 6 do
                 local id, token, outcome = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
                 local measured, due, blob = tonumber(ARGV[i + 3]), tonumber(ARGV[i + 4]), ARGV[i + 5]
                 local entry = redis.call('HGET', held, id)
@@ -177,7 +183,14 @@ enum QueueScripts {
             elseif wanted > 0 then
                 local top = redis.call('ZRANGE', P .. 'act', 0, wanted - 1, 'WITHSCORES')
                 local heap = {}
-                for i = 1, #top, 2 do heap[#heap + 1] = {id = top[i], at = tonumber(top[i + 1])} end
+                for i = 1, #top, 2 do
+                    -- An enqueue knows no usual cap: it may have put forward a tenant that has reached it.
+                    if runnable(tenantState(top[i])) then
+                        heap[#heap + 1] = {id = top[i], at = tonumber(top[i + 1])}
+                    else
+                        redis.call('ZREM', P .. 'act', top[i])
+                    end
+                end
                 local hasCancelled = redis.call('EXISTS', P .. 'cx') == 1
                 if #heap > 0 then token = tostring(redis.call('INCR', P .. 'seq')) end
                 while #blobs < wanted do

@@ -14,6 +14,9 @@ package final class QueueWorker: Service {
     /// What may be set of a worker.
     package struct Settings: Sendable {
         package var concurrency = 16
+        /// How many jobs of one tenant may run at once in all of the queue's workers, unless its own share says
+        /// otherwise; 0 for as many as there are.
+        package var tenantCap = 0
         /// How long a worker may be silent before its jobs are given to others.
         package var lease: Duration = .seconds(6)
         /// How long running jobs may go on after a graceful shutdown began.
@@ -101,12 +104,9 @@ package final class QueueWorker: Service {
     }
 
     private func subscribe() async throws {
-        let events = registry.subscriptions[queue.name] ?? []
         while true {
             do {
-                _ = try await database.query(
-                    tenant: nil,
-                    Statement("select platform.subscribe($1, $2::text[])", [.text(queue.name), .array(events)]))
+                _ = try await database.query(tenant: nil, registry.subscribing(queue.name))
                 return
             } catch {
                 guard error.code == .unavailable || error.code == .connectionLost else { throw error }
@@ -151,7 +151,8 @@ package final class QueueWorker: Service {
             let fetched: RedisQueue.Fetched
             do {
                 fetched = try await queue.exchange(
-                    worker: lease.worker, epoch: epoch, wanted: isStopping ? 0 : free, acknowledging: ended)
+                    worker: lease.worker, epoch: epoch, wanted: isStopping ? 0 : free, tenantCap: settings.tenantCap,
+                    acknowledging: ended)
                 backoff = 0
                 lastFetch.withLock { $0 = .now }
             } catch {

@@ -99,9 +99,9 @@ package struct RedisQueue: Sendable {
 
     /// Tells Redis how jobs ended and takes up to `wanted` new ones, in one round trip.
     package func exchange(
-        worker: String, epoch: Int, wanted: Int, acknowledging ended: [Acknowledgement]
+        worker: String, epoch: Int, wanted: Int, tenantCap: Int = 0, acknowledging ended: [Acknowledgement]
     ) async throws(RedisError) -> Fetched {
-        var arguments: [RedisArgument] = [.text(worker), .int(epoch), .int(wanted)]
+        var arguments: [RedisArgument] = [.text(worker), .int(epoch), .int(wanted), .int(tenantCap)]
         for ack in ended {
             arguments.append(.bytes(ack.id.rawBytes))
             arguments.append(.text(ack.token))

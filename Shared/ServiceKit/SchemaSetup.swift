@@ -78,9 +78,9 @@ package struct SchemaSetup: Sendable {
         let redis = try RedisClient(url: "redis://127.0.0.1:1", logger: logger)
         let outbox = Outbox(schema: service.name, database: owner, redis: redis, logger: logger)
         let store = RecordStore(catalogue: service.catalogue, database: owner, outbox: outbox, secret: [])
-        for (queue, events) in service.registry(store).subscriptions {
-            _ = try await owner.query(
-                tenant: nil, Statement("select platform.subscribe($1, $2::text[])", [.text(queue), .array(events)]))
+        let registry = service.registry(store)
+        for queue in Set(registry.subscriptions.keys).union(registry.tenantSubscriptions.keys) {
+            _ = try await owner.query(tenant: nil, registry.subscribing(queue))
         }
         redis.close()
     }

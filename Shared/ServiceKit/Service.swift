@@ -3,6 +3,19 @@ import Foundation
 import Jobs
 import Records
 
+/// How the workers of one queue share themselves out, where its jobs mostly wait for others.
+package struct QueueShare: Sendable {
+    /// Jobs that a worker runs at once.
+    package let concurrency: Int
+    /// Jobs of one tenant that run at once, in all workers together.
+    package let perTenant: Int
+
+    package init(concurrency: Int, perTenant: Int) {
+        self.concurrency = concurrency
+        self.perTenant = perTenant
+    }
+}
+
 /// A domain service, described: its records, its own endpoints, its jobs and its schema's history. One page each.
 package struct ServiceDescription: Sendable {
     /// Also the schema's name and, behind `guanxi_`, the database role's.
@@ -11,11 +24,17 @@ package struct ServiceDescription: Sendable {
     package let migrations: [Migration]
     /// The queues its workers serve unless told otherwise.
     package let queues: [String]
+    /// How workers serve those queues that differ from the usual.
+    package let shares: [String: QueueShare]
+    /// Reads the service's own settings, once, before a process of it does anything.
+    package let configure: @Sendable (ServiceConfiguration) throws -> Void
     package let endpoints: @Sendable (RecordStore) -> [Endpoint]
     package let jobs: @Sendable (inout JobRegistry, RecordStore) -> Void
 
     package init(
         name: String, types: [RecordType], migrations: [Migration], queues: [String] = [],
+        shares: [String: QueueShare] = [:],
+        configure: @escaping @Sendable (ServiceConfiguration) throws -> Void = { _ in },
         endpoints: @escaping @Sendable (RecordStore) -> [Endpoint] = { _ in [] },
         jobs: @escaping @Sendable (inout JobRegistry, RecordStore) -> Void = { _, _ in }
     ) {
@@ -23,6 +42,8 @@ package struct ServiceDescription: Sendable {
         self.types = types
         self.migrations = migrations
         self.queues = ["\(name).import", "\(name).events", "\(name).default"] + queues
+        self.shares = shares
+        self.configure = configure
         self.endpoints = endpoints
         self.jobs = jobs
     }

@@ -57,6 +57,20 @@ package struct ServiceConfiguration: Sendable {
             name: "worker.concurrency", defaultValue: "16",
             meaning: "jobs that a worker runs at once in each of its queues"),
         Key(name: "worker.grace", defaultValue: "20", meaning: "seconds that running jobs may go on after SIGTERM"),
+        Key(
+            name: "webhooks.http", defaultValue: "false",
+            meaning: "true lets webhooks go to http:// too, where what they say can be read on its way"),
+        Key(
+            name: "webhooks.networks", defaultValue: "",
+            meaning: "networks such as 10.1.0.0/16, separated by commas, that webhooks may reach though they are not public"
+        ),
+        Key(
+            name: "webhooks.retries", defaultValue: "5,300,1800,7200,18000,36000,50400,72000,86400",
+            meaning: "seconds between the attempts of a webhook's delivery, up to 20 of them"),
+        Key(name: "webhooks.timeout", defaultValue: "15", meaning: "seconds that a webhook's receiver may take"),
+        Key(
+            name: "webhooks.patience", defaultValue: "3",
+            meaning: "days without a success after which a delivery that fails for good disables its webhook"),
         Key(name: "log.level", defaultValue: "info", meaning: "trace, debug, info, notice, warning, error or critical"),
     ]
 

@@ -30,6 +30,7 @@ package struct ServiceProcess: Sendable {
         let metrics = PrometheusMetrics()
         MetricsSystem.bootstrap(metrics)
         let logger = Logger(label: description.name)
+        try description.configure(configuration)
         let settings = ConnectionSettings(
             connection: configuration.string("database.url"), applicationName: "guanxi-\(description.name)")
         self.description = description
@@ -97,9 +98,14 @@ package struct ServiceProcess: Sendable {
         settings.concurrency = try concurrency ?? configuration.int("worker.concurrency", minimum: 1)
         settings.grace = .seconds(try configuration.int("worker.grace"))
         let registry = description.registry(store)
-        let workers = names.map {
-            QueueWorker(
-                queue: $0, registry: registry, outbox: outbox, database: database, redis: redis, settings: settings,
+        let workers = names.map { name in
+            var settings = settings
+            if let share = description.shares[name] {
+                settings.concurrency = share.concurrency
+                settings.tenantCap = share.perTenant
+            }
+            return QueueWorker(
+                queue: name, registry: registry, outbox: outbox, database: database, redis: redis, settings: settings,
                 logger: logger)
         }
         let scheduler = RecurringScheduler(jobs: registry.recurring, outbox: outbox, database: database, logger: logger)

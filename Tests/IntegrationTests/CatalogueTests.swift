@@ -92,9 +92,8 @@ struct CatalogueTests {
         let allowed =
             [
                 "active_tenants", "append_audit", "close_session", "find_credential", "find_token", "find_user",
-                "job_payload",
-                "open_session", "refuse_sign_in", "use_token",
-                "subscribe", "subscriptions", "tenant_settings", "unfinished_in", "unfinished_jobs",
+                "has_earlier_event", "job_payload", "open_session", "refuse_sign_in", "use_token", "subscribe",
+                "subscribe_tenant", "subscriptions", "tenant_settings", "unfinished_in", "unfinished_jobs",
             ].map { "platform.\($0)" }
             + services.flatMap { service in
                 [

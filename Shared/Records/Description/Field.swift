@@ -60,6 +60,8 @@ package struct Field: Sendable {
     package var defaultValue: JSONValue?
     /// The record type of another service whose id a `foreignID` is: where two of its records become one, it follows.
     package var foreignType: String?
+    /// What the OpenAPI document says of the values that are taken, where the rules ask for more than the kind does.
+    package var inputSchema: JSONValue?
 
     package init(_ name: String, _ kind: FieldKind, _ label: Label) {
         self.name = name
@@ -86,6 +88,9 @@ package struct Field: Sendable {
     package func searchable() -> Field { with { $0.isSearchable = true } }
     /// The field with what stands there when a creation says nothing.
     package func byDefault(_ value: JSONValue) -> Field { with { $0.defaultValue = value } }
+
+    /// The field with what the OpenAPI document says of the values that are taken.
+    package func documented(_ schema: JSONValue) -> Field { with { $0.inputSchema = schema } }
 
     /// The id of a record of another service's `type`.
     package func of(_ type: String) -> Field { with { $0.foreignType = type } }

@@ -18,6 +18,8 @@ package struct RecordType: Sendable {
     package let label: Label
     package let fields: [Field]
     package let operations: Set<Operation>
+    /// Owners and administrators alone may so much as read these records, whatever a role says.
+    package let isAdministrative: Bool
     package var rules: RecordRules
     /// The order of a list that names none: a field, descending with `-`.
     package let defaultSort: String
@@ -45,8 +47,8 @@ package struct RecordType: Sendable {
 
     package init(
         _ name: String, plural: String, schema: String, table: String? = nil, label: Label, fields: [Field],
-        operations: Set<Operation> = Set(Operation.allCases), defaultSort: String = "-created_at",
-        title: String? = nil, rules: RecordRules = RecordRules()
+        operations: Set<Operation> = Set(Operation.allCases), isAdministrative: Bool = false,
+        defaultSort: String = "-created_at", title: String? = nil, rules: RecordRules = RecordRules()
     ) {
         self.name = name
         self.plural = plural
@@ -54,6 +56,7 @@ package struct RecordType: Sendable {
         self.label = label
         self.fields = fields + Self.ownership.filter { owned in !fields.contains { $0.name == owned.name } }
         self.operations = operations
+        self.isAdministrative = isAdministrative
         self.defaultSort = defaultSort
         self.rules = rules
         var offsets: [String: Int] = [:]

@@ -65,7 +65,9 @@ package struct WriteContext: Sendable {
     /// The widest scope of `action`; throws 403 when there is none.
     package func scope(of action: Action, on type: RecordType) throws(Problem) -> Scope {
         guard let permissions else { return .all }
-        guard let scope = permissions.scope(of: action, on: type.name) else {
+        guard let scope = permissions.scope(of: action, on: type.name),
+            !type.isAdministrative || permissions.isAdministrator
+        else {
             throw Problem(403, "forbidden", "Your roles do not allow you to \(action.rawValue) \(type.plural).")
         }
         return scope

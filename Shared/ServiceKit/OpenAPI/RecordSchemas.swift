@@ -21,7 +21,8 @@ struct RecordSchemas: Sendable {
     }
 
     private func bare(_ field: Field, isInput: Bool, isRequired: Bool) -> JSONValue {
-        var schema = kind(field, isInput: isInput, isRequired: isRequired).object ?? [:]
+        let asked = isInput ? field.inputSchema : nil
+        var schema = (asked ?? kind(field, isInput: isInput, isRequired: isRequired)).object ?? [:]
         schema["title"] = .string(field.label.en)
         if !isInput { schema["readOnly"] = field.isReadOnly ? true : nil }
         return .object(schema)
