@@ -34,14 +34,16 @@ func library(_ name: String, pkgConfig: String? = nil, apt: String) -> Target {
 /// A fifth service is one more line with this function.
 ///
 /// `modules` are pure parts of the service in folders of its own, each a target that its tests can reach without a
-/// server. `folder` is where it lies, when not under its own name.
-func service(_ name: String, folder: String? = nil, modules: [String] = []) -> [Target] {
+/// server. `folder` is where it lies, when not under its own name; `shared` what it alone needs of the common house.
+func service(
+    _ name: String, folder: String? = nil, shared: [Target.Dependency] = [], modules: [String] = []
+) -> [Target] {
     let path = "Services/\(folder ?? name)"
     return [
         .target(
             name: name,
             dependencies: ["Database", "Tenancy", "Jobs", "Records", "Contracts", "ServiceKit", hummingbird, logging]
-                + modules.map { .byName(name: $0) },
+                + shared + modules.map { .byName(name: $0) },
             path: path, exclude: ["Main"] + modules, swiftSettings: strict),
         .executableTarget(
             name: "\(name)Main", dependencies: [.byName(name: name), "ServiceKit"],
@@ -122,9 +124,12 @@ let package = Package(
             path: "Tests/TestSupport", swiftSettings: strict),
         .target(
             name: "SyntheticPeople", dependencies: ["Matching"], path: "Tests/SyntheticPeople", swiftSettings: strict),
-        .testTarget(
-            name: "WebhooksTests", dependencies: ["Webhooks", "ThreadExecutor"], path: "Tests/WebhooksTests",
+        .target(
+            name: "WebhookReceiver", dependencies: ["ThreadExecutor"], path: "Tests/WebhookReceiver",
             swiftSettings: strict),
+        .testTarget(
+            name: "WebhooksTests", dependencies: ["Webhooks", "WebhookReceiver", "ThreadExecutor"],
+            path: "Tests/WebhooksTests", swiftSettings: strict),
         .testTarget(
             name: "JobsTests", dependencies: ["Jobs", "Database"], path: "Tests/JobsTests", swiftSettings: strict),
         .testTarget(
@@ -135,7 +140,8 @@ let package = Package(
             dependencies: [
                 "TestSupport", "Database", "Redis", "Jobs", "Tenancy", "Records", "ServiceKit", "Contacts",
                 "Opportunities", "Tickets", "Analytics", "Accounts", "Contracts", "Matching", "SyntheticPeople",
-                logging, lifecycle,
+                logging,
+                lifecycle, "Webhooks", "WebhookReceiver",
             ],
             path: "Tests/IntegrationTests", swiftSettings: strict),
         .testTarget(
@@ -143,6 +149,8 @@ let package = Package(
             path: "Tests/EndToEndTests", swiftSettings: strict),
     ]
         + domains.flatMap {
-            service($0, folder: folders[$0], modules: $0 == "Contacts" ? ["Matching"] : [])
+            service(
+                $0, folder: folders[$0], shared: $0 == "Accounts" ? ["Webhooks"] : [],
+                modules: $0 == "Contacts" ? ["Matching"] : [])
         }
 )

@@ -8,6 +8,11 @@ package struct ConfigurationProblem: Error, CustomStringConvertible {
     package let key: String
     package let message: String
     package var description: String { "\(ServiceConfiguration.environmentName(key)): \(message)" }
+
+    package init(key: String, message: String) {
+        self.key = key
+        self.message = message
+    }
 }
 
 /// Everything a process can be told, with type, default and meaning in one table, which the README shows.
@@ -62,7 +67,8 @@ package struct ServiceConfiguration: Sendable {
             meaning: "true lets webhooks go to http:// too, where what they say can be read on its way"),
         Key(
             name: "webhooks.networks", defaultValue: "",
-            meaning: "networks such as 10.1.0.0/16, separated by commas, that webhooks may reach though they are not public"
+            meaning:
+                "networks such as 10.1.0.0/16, separated by commas, that webhooks may reach though they are not public"
         ),
         Key(
             name: "webhooks.retries", defaultValue: "5,300,1800,7200,18000,36000,50400,72000,86400",

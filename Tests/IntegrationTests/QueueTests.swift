@@ -311,6 +311,35 @@ struct QueueTests {
         #expect(fetched.jobs.count == 30)
     }
 
+    @Test("a queue's usual cap holds for every tenant, also when more is enqueued meanwhile")
+    func usualCap() async throws {
+        let bench = try await QueueBench()
+        let queue = RedisQueue(name: ProbeJob.queue, redis: bench.client)
+        try await queue.setEpoch(1)
+        try await queue.register(worker: "w", lease: .seconds(60))
+        func fill() async throws {
+            for tenant in bench.tenants {
+                try await queue.enqueue(
+                    try (0..<20).map {
+                        (JobEnvelope(try PendingJob(ProbeJob(number: $0)), tenant: tenant, origin: "contacts"), nil)
+                    })
+            }
+        }
+        func fetch(_ ended: [RedisQueue.Acknowledgement] = []) async throws -> RedisQueue.Fetched {
+            try await queue.exchange(worker: "w", epoch: 1, wanted: 30, tenantCap: 4, acknowledging: ended)
+        }
+        try await fill()
+        let first = try await fetch()
+        #expect(Dictionary(grouping: first.jobs, by: \.tenant).values.allSatisfy { $0.count == 4 })
+        #expect(Set(first.jobs.map(\.tenant)) == Set(bench.tenants))
+        try await fill()
+        #expect(try await fetch().jobs.isEmpty)
+        let ended = first.jobs.filter { $0.tenant == bench.tenants[0] }.prefix(2)
+        let next = try await fetch(
+            ended.map { .init(id: $0.id, token: first.token, outcome: .done, measured: 5) })
+        #expect(next.jobs.map(\.tenant) == [bench.tenants[0], bench.tenants[0]])
+    }
+
     @Test("delayed jobs start at their time, cancelled ones never")
     func delays() async throws {
         let bench = try await QueueBench()

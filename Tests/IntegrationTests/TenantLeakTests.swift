@@ -30,6 +30,9 @@ struct TenantLeakTests {
         case "survey_response": body["answers"] = [["item": .string(mark), "expectation": 5, "performance": 6]]
         case "organization", "opportunity", "ticket": body["parent_id"] = nil
         case "task": body["linked_type"] = nil
+        case "webhook":
+            body["url"] = .string("https://hooks.example/\(mark)")
+            body["events"] = ["*"]
         case "relationship":
             // With a company or with another person, never both.
             body["other_contact_id"] = nil

@@ -1,6 +1,7 @@
 import Synchronization
 import Testing
 import ThreadExecutor
+import WebhookReceiver
 
 @testable import Webhooks
 

@@ -1,5 +1,6 @@
 import Testing
 import ThreadExecutor
+import WebhookReceiver
 
 @testable import Webhooks
 

@@ -1,6 +1,7 @@
 import Foundation
 import Testing
 import ThreadExecutor
+import WebhookReceiver
 
 @testable import Webhooks
 

@@ -1,5 +1,6 @@
 import Foundation
 import Testing
+import WebhookReceiver
 
 @testable import Webhooks
 

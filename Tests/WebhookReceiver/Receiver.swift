@@ -1,14 +1,14 @@
 import Foundation
 import Synchronization
 import ThreadExecutor
-import Webhooks
 
 /// A request as a receiver got it.
-struct ReceivedRequest: Sendable {
-    let head: String
-    let body: [UInt8]
+package struct ReceivedRequest: Sendable {
+    package let head: String
+    package let body: [UInt8]
 
-    func field(_ name: String) -> String? {
+    /// The value of a header field by its name in lower case.
+    package func field(_ name: String) -> String? {
         for line in head.split(separator: "\r\n").dropFirst() {
             let parts = line.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
             if parts.count == 2, parts[0].lowercased() == name { return parts[1].trimmingCharacters(in: .whitespaces) }
@@ -19,13 +19,13 @@ struct ReceivedRequest: Sendable {
 
 /// A receiver of webhooks on a free port of a loopback address: reads requests and lets the test do the rest, each
 /// connection on a thread of its own.
-final class Receiver: Sendable {
-    let port: Int
+package final class Receiver: Sendable {
+    package let port: Int
     private let listener: Int32
     private let log = Mutex<(requests: [ReceivedRequest], connections: Int)>(([], 0))
 
-    /// - Parameter serve: answers one request; false when the connection is to be closed.
-    init(address: String = "127.0.0.1", serve: @escaping @Sendable (Connection) -> Bool) throws {
+    /// - Parameter serve: answers one request, the connection's `request`; false when the connection is to be closed.
+    package init(address: String = "127.0.0.1", serve: @escaping @Sendable (Connection) -> Bool) throws {
         (listener, port) = try Self.listen(address)
         OSThread.start { [weak self, listener] in
             while true {
@@ -38,7 +38,7 @@ final class Receiver: Sendable {
     }
 
     /// Answers every request with `answer` and keeps the connection open.
-    convenience init(address: String = "127.0.0.1", answer: String) throws {
+    package convenience init(address: String = "127.0.0.1", answer: String) throws {
         try self.init(address: address) { connection in
             connection.send(answer)
             return true
@@ -47,22 +47,24 @@ final class Receiver: Sendable {
 
     deinit { shutdown(listener, Int32(SHUT_RDWR)) }
 
-    var requests: [ReceivedRequest] { log.withLock { $0.requests } }
+    package var requests: [ReceivedRequest] { log.withLock { $0.requests } }
 
     /// How many connections were opened so far.
-    var connections: Int { log.withLock { $0.connections } }
+    package var connections: Int { log.withLock { $0.connections } }
 
     /// A port on which nobody listens.
-    static func freePort() throws -> Int {
+    package static func freePort() throws -> Int {
         let (listener, port) = try listen("127.0.0.1")
         Glibc.close(listener)
         return port
     }
 
     private func serve(_ connection: Connection, _ serve: (Connection) -> Bool) {
+        var connection = connection
         log.withLock { $0.connections += 1 }
         while let request = connection.receive() {
             log.withLock { $0.requests.append(request) }
+            connection.request = request
             if !serve(connection) { break }
         }
         connection.close()
@@ -97,12 +99,16 @@ final class Receiver: Sendable {
 }
 
 /// A connection that a receiver has accepted.
-struct Connection: Sendable {
-    let socket: Int32
+package struct Connection: Sendable {
+    package let socket: Int32
+    /// What was received last.
+    package var request: ReceivedRequest?
+
+    package init(socket: Int32) { self.socket = socket }
 
     /// False when the other side is gone.
     @discardableResult
-    func send(_ text: String) -> Bool {
+    package func send(_ text: String) -> Bool {
         let bytes = Array(text.utf8)
         var sent = 0
         while sent < bytes.count {
@@ -116,13 +122,13 @@ struct Connection: Sendable {
     }
 
     /// Blocks until the other side closes, at most 20 s.
-    func waitForEnd() {
+    package func waitForEnd() {
         var byte: UInt8 = 0
         while recv(socket, &byte, 1, 0) > 0 {}
     }
 
     /// The next request; nil when the other side closes or sends nothing for 20 s.
-    func receive() -> ReceivedRequest? {
+    package func receive() -> ReceivedRequest? {
         var patience = timeval(tv_sec: 20, tv_usec: 0)
         setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
         var head: [UInt8] = []
@@ -142,5 +148,5 @@ struct Connection: Sendable {
         return ReceivedRequest(head: request.head, body: body)
     }
 
-    func close() { Glibc.close(socket) }
+    package func close() { Glibc.close(socket) }
 }
