@@ -380,16 +380,13 @@ package enum JobsSchema {
             return query execute array_to_string(parts, ' union all ') || format(' order by 1 limit %s', maximum);
         end $body$;
 
-        -- True while an event that the tenant set wants told to `wanted_queue`, older than `before` by up to a day, has
-        -- not been taken in there. Ids rise with the changes of one record: each waits for the commit of the one before.
-        create function platform.has_earlier_event(wanted_queue text, before uuid) returns boolean
+        -- True while an event with an id in [since, before), which the tenant set wants told to `wanted_queue`, has not
+        -- been taken in there. Ids rise with the changes of one record: each waits for the commit of the one before.
+        create function platform.has_earlier_event(wanted_queue text, since uuid, before uuid) returns boolean
         language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $body$
         declare
             schema_name text;
             is_found boolean;
-            since uuid := platform.uuid_lower_bound(to_timestamp(
-                ('x' || lpad(replace(left(before::text, 13), '-', ''), 16, '0'))::bit(64)::bigint / 1000.0)
-                - interval '1 day');
         begin
             if not platform.may_serve(wanted_queue) then
                 raise exception 'queue % is not this service''s', wanted_queue using errcode = '42501';
@@ -429,12 +426,12 @@ package enum JobsSchema {
         alter function platform.unfinished_in(text, uuid, uuid) owner to guanxi_across;
         alter function platform.unfinished_jobs(text, uuid, uuid, int) owner to guanxi_across;
         alter function platform.job_payload(text, uuid, bigint) owner to guanxi_across;
-        alter function platform.has_earlier_event(text, uuid) owner to guanxi_across;
+        alter function platform.has_earlier_event(text, uuid, uuid) owner to guanxi_across;
         revoke all on all functions in schema platform from public;
         grant execute on function platform.uuid_lower_bound(timestamptz), platform.uuid_now(),
             platform.may_serve(text), platform.subscribe(text, text[], text[]), platform.subscriptions(),
             platform.subscribe_tenant(text, uuid, text[]),
-            platform.has_earlier_event(text, uuid), platform.unfinished_jobs(text, uuid, uuid, int), platform.job_payload(text, uuid, bigint)
+            platform.has_earlier_event(text, uuid, uuid), platform.unfinished_jobs(text, uuid, uuid, int), platform.job_payload(text, uuid, bigint)
             to guanxi_service;
         grant execute on function platform.uuid_lower_bound(timestamptz), platform.uuid_now(),
             platform.may_serve(text) to guanxi_across;

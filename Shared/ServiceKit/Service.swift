@@ -5,7 +5,7 @@ import Records
 
 /// How the workers of one queue share themselves out, where its jobs mostly wait for others.
 package struct QueueShare: Sendable {
-    /// Jobs that a worker runs at once.
+    /// Jobs that a worker runs at once, unless its command line says otherwise.
     package let concurrency: Int
     /// Jobs of one tenant that run at once, in all workers together.
     package let perTenant: Int

@@ -101,7 +101,7 @@ package struct ServiceProcess: Sendable {
         let workers = names.map { name in
             var settings = settings
             if let share = description.shares[name] {
-                settings.concurrency = share.concurrency
+                settings.concurrency = concurrency ?? share.concurrency
                 settings.tenantCap = share.perTenant
             }
             return QueueWorker(

@@ -25,11 +25,13 @@ struct WebhookTests {
 
     /// A tenant with its clients.
     private struct Tenant {
+        let id: TenantID
         let contacts: HTTPClient
         let accounts: HTTPClient
 
         init(_ platform: TestPlatform, _ slug: String) async throws {
-            let key = try await platform.tenant(slug).key
+            let (id, key) = try await platform.tenant(slug)
+            self.id = id
             contacts = platform.client("contacts", token: key)
             accounts = platform.client("accounts", token: key)
         }
@@ -85,6 +87,18 @@ struct WebhookTests {
             .int(0, 0)!
     }
 
+    /// What an ordered delivery asks before it goes, as of now.
+    private static func hasEarlierEvent(_ platform: TestPlatform, _ tenant: TenantID) async throws -> Bool {
+        let database = platform.database.pool(role: "guanxi_accounts")
+        defer { database.close() }
+        let rows = try await database.query(
+            tenant: tenant,
+            Statement(
+                "select platform.has_earlier_event('accounts.webhooks', $1, $2)",
+                [.uuid(.v7LowerBound(at: Date(timeIntervalSinceNow: -3600))), .uuid(.v7())]))
+        return rows.bool(0, 0)!
+    }
+
     @Test("a webhook is told what it wants and nothing else, signed; tenants without any cost no row")
     func told() async throws {
         let platform = try await Self.platform()
@@ -137,6 +151,12 @@ struct WebhookTests {
         #expect(try await client.get("/v1/webhooks").status == 403)
         #expect(try await client.post("/v1/webhooks", ["url": "https://a.com/", "events": ["*"]]).status == 403)
         #expect(try await client.get("/v1/webhook-deliveries/\(delivery["id"]!.text!)").status == 403)
+
+        #expect(try await other.accounts.get("/v1/webhook-deliveries/\(delivery["id"]!.text!)").status == 404)
+        #expect(
+            try await other.accounts.post("/v1/webhook-deliveries/\(delivery["id"]!.text!)/replay", [:]).status == 404)
+        let trail = try await tenant.accounts.get("/v1/audit-entries")
+        #expect(trail.text.contains("webhook.secret_rotated"), "\(trail.text)")
 
         // Deleted, it wants nothing any more; restored, it does.
         let before = try await Self.published(platform)
@@ -222,6 +242,40 @@ struct WebhookTests {
         #expect(page["items"]?.array?.count == 3 && rest.json["items"]?.array?.count == 1)
     }
 
+    @Test("a receiver that fails ten times in a row is left alone for a while, until somebody asks by hand")
+    func resting() async throws {
+        let platform = try await Self.platform(["GUANXI_WEBHOOKS_RETRIES": "0,0,0,0,0,0,0,0,0"])
+        let answer = Mutex(Self.broken)
+        let receiver = try Receiver { connection in
+            connection.send(answer.withLock { $0 })
+            return true
+        }
+        let tenant = try await Tenant(platform, "resting")
+        let webhook = try await tenant.webhook(receiver.port)
+        try await tenant.contact("Ada")
+        try await eventually("ten attempts failed") { try await tenant.deliveries(webhook, "failed").count == 1 }
+        let first = try await tenant.deliveries(webhook)[0]["id"]!.text!
+        let admin = platform.database.pool(role: "postgres")
+        defer { admin.close() }
+        // The rest that there is made longer, so that the test need not be quick.
+        let rest = try await admin.query(
+            tenant: nil,
+            Statement(
+                "update accounts.webhook set rest_until = now() + interval '1 hour' where rest_until is not null"))
+        #expect(rest.affected == 1)
+        try await tenant.contact("Bob")
+        try await eventually("the second is put off") {
+            try await admin.query(tenant: nil, Statement("select count(*) from accounts.scheduled_job")).int(0, 0) == 1
+        }
+        #expect(receiver.requests.count == 10)
+        #expect(try await tenant.deliveries(webhook, "waiting").map { $0["attempts"] } == [0])
+        answer.withLock { $0 = Self.ok }
+        #expect(try await tenant.accounts.post("/v1/webhook-deliveries/\(first)/replay", [:]).status == 202)
+        try await eventually("the first is delivered") {
+            try await tenant.deliveries(webhook, "delivered").map { $0["id"]?.text } == [first]
+        }
+    }
+
     @Test("a redirect to a private address is not followed, and nobody at home is told apart")
     func astray() async throws {
         let platform = try await Self.platform()
@@ -271,6 +325,7 @@ struct WebhookTests {
         #expect(gone.requests.count == 1)
         let history = try await tenant.accounts.get("/v1/webhooks/\(webhook)/history")
         #expect(history.text.contains("job:deliver-webhook"))
+        #expect(try await tenant.accounts.get("/v1/audit-entries").text.contains("webhook.disabled"))
         let before = try await Self.published(platform)
         try await tenant.contact("Bob")
         #expect(try await Self.published(platform) == before)
@@ -349,6 +404,7 @@ struct WebhookTests {
                 #expect(answer.status == 200, "\(answer.text)")
             }
         }
+        #expect(try await Self.hasEarlierEvent(platform, tenant.id))
         try await platform.start(
             "accounts work",
             environment: [
@@ -359,6 +415,7 @@ struct WebhookTests {
             let states = try await tenant.deliveries(webhook).map { $0["state"]!.text! }
             return states.count == 24 && !states.contains("waiting")
         }
+        #expect(try await !Self.hasEarlierEvent(platform, tenant.id))
         let heard = state.withLock { $0.heard }
         #expect(heard.filter { $0.record == first }.map(\.version) == [1, 1, 1, 2, 2, 2] + Array(3...12))
         #expect(heard.filter { $0.record == second }.map(\.version) == Array(1...12))

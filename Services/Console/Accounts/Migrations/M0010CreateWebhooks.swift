@@ -17,11 +17,15 @@ enum M0010CreateWebhooks {
             failing_since timestamptz,
             last_success_at timestamptz,
             rest_until timestamptz,
+            taken_until uuid,
             primary key (tenant_id, id)
         ) partition by list (tenant_id);
         select platform.partition_by_tenant('accounts.webhook');
         create index on accounts.webhook (tenant_id, created_at, id) where deleted_at is null;
         comment on column accounts.webhook.rest_until is 'A receiver that fails again and again is left alone until then.';
+
+        comment on column accounts.webhook.taken_until is
+            'All events before this one have been taken in, save those of transactions open for longer than a minute.';
 
         -- Not in the record: what signs is in no history, list or export.
         create table accounts.webhook_secret (

@@ -9,7 +9,11 @@ import Webhooks
 struct DeliverWebhookJob: Job {
     static let name = "accounts.deliver-webhook"
     static let queue = Webhook.queue
-    static let options = JobOptions().with { $0.cost = 100 }
+    /// After the events of its tenant: they take no time, and an ordered delivery waits for them.
+    static let options = JobOptions().with {
+        $0.priority = .low
+        $0.cost = 100
+    }
     let delivery: UUID
     let run: Int
 }
@@ -76,6 +80,8 @@ struct WebhookDelivery {
         let attempts: Int
         let url: String
         let secrets: [WebhookSecret]
+        /// The event of an ordered delivery, all before which have been taken in when nothing is in the way.
+        let event: UUID?
         let obstacle: Obstacle?
 
         init(_ rows: Rows) throws {
@@ -84,6 +90,7 @@ struct WebhookDelivery {
             attempts = rows.int(0, 2)!
             url = rows.text(0, 3)!
             secrets = try (rows.text(0, 8) ?? "").split(separator: " ").map { try WebhookSecret(String($0)) }
+            event = rows.uuid(0, 9)
             if rows.bool(0, 4) != true {
                 obstacle = .disabled
             } else if rows.bool(0, 6) == true {
@@ -111,6 +118,7 @@ struct WebhookDelivery {
             "webhook", metadata: ["delivery": "\(job.delivery)", "address": "\(outcome.remoteAddress ?? "")"])
         try await context.once { transaction in
             WebhookStore.note(attempt, of: job.delivery, in: transaction)
+            if let event = due.event { WebhookStore.noteTaken(event, by: due.webhook, in: transaction) }
             try await conclude(due, verdict, attempt, job, context, transaction)
         }
     }
@@ -193,12 +201,12 @@ struct WebhookDelivery {
                 job.delivery, run: job.run, as: .failed, status: attempt.status, error: error, in: transaction)
         else { return }
         let since = try await WebhookStore.noteFailure(due.webhook, in: transaction)
+        try await makeWay(for: job, transaction)
         if case .disable = verdict {
             try await disable(due.webhook, "gone", context, transaction)
         } else if since <= Date(timeIntervalSinceNow: -86_400 * Double(settings.patience)) {
             try await disable(due.webhook, "failing", context, transaction)
         }
-        try await makeWay(for: job, transaction)
     }
 
     /// Lets the record's next delivery go, where one waited for this one.
@@ -218,5 +226,13 @@ struct WebhookDelivery {
         try await store.change(
             Webhook.type, record, setting: ["status": ["disabled"], "disabled_reason": [reason]], write,
             in: transaction)
+        let detail: JSONValue = ["reason": .string(reason)]
+        transaction.later(
+            Statement(
+                "select platform.append_audit($1, 'webhook.disabled', $2, $3::jsonb, $4, null)",
+                [
+                    .text(write.actor), .text("webhook:\(webhook.lowercased)"), .text(detail.encoded),
+                    .text(write.requestID),
+                ]))
     }
 }

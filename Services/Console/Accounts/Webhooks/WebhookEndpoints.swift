@@ -59,11 +59,12 @@ struct WebhookEndpoints {
             documentation: documentation
         ) { request in
             try request.allow([])
-            let (id, context) = (try request.id(), request.context)
+            let (id, context, author) = (try request.id(), request.context, Author(request))
             _ = try await store.writing(Webhook.type, dryRun: false, context) { transaction in
                 let scope = try context.scope(of: .update, on: Webhook.type)
                 _ = try await store.found(Webhook.type, id, scope, context, in: transaction)
                 WebhookStore.rotate(id, in: transaction)
+                transaction.later(author.audit("webhook.secret_rotated", "webhook:\(id.lowercased)"))
                 return WriteResult(status: 200, id: nil, version: nil, body: [])
             }
             return EndpointResponse(json: try await secret(of: id, context))
@@ -105,11 +106,12 @@ struct WebhookEndpoints {
         }
     }
 
-    /// The webhook, locked; 409 while it is disabled.
+    /// The webhook, locked, its rest over: whoever asks by hand has mended it. 409 while it is disabled.
     private func active(_ id: UUID, _ context: WriteContext, _ transaction: TenantTransaction) async throws {
         let scope = try context.scope(of: .update, on: Webhook.type)
         let record = try await store.found(Webhook.type, id, scope, context, in: transaction)
         if record.text("status") != "active" { throw WebhookReplay.isDisabled }
+        WebhookStore.endRest(id, in: transaction)
     }
 
     private var replayAll: Endpoint {

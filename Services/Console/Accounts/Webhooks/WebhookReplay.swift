@@ -23,12 +23,13 @@ struct WebhookReplay {
     func start(_ delivery: UUID, in transaction: TenantTransaction) async throws {
         let rows = try await transaction.query(
             """
-            select w.deleted_at is null, w.status = 'active' from accounts.webhook_delivery d
+            select w.deleted_at is null, w.status = 'active', w.id from accounts.webhook_delivery d
             join accounts.webhook w on w.tenant_id = d.tenant_id and w.id = d.webhook_id
             where d.tenant_id = $1 and d.id = $2 for update of d
             """, [transaction.tenant.parameter, .uuid(delivery)])
         guard !rows.isEmpty, rows.bool(0, 0) == true else { throw Problem.notFound("delivery") }
         guard rows.bool(0, 1) == true else { throw Self.isDisabled }
+        WebhookStore.endRest(rows.uuid(0, 2)!, in: transaction)
         try await restart("id = $2", [.uuid(delivery)], in: transaction)
     }
 

@@ -103,10 +103,11 @@ enum WebhookStore {
                     where e.tenant_id = d.tenant_id and e.webhook_id = d.webhook_id and e.record_id = d.record_id
                     and e.state = 'waiting'
                     and (e.record_version, e.event_id, e.part) < (d.record_version, d.event_id, d.part)),
-                case when \(isOrdered) then platform.has_earlier_event($4, d.event_id) else false end,
+                case when \(isOrdered) then platform.has_earlier_event($4, \(untaken), d.event_id) else false end,
                 (select string_agg(s.secret, ' ' order by s.expires_at nulls first) from accounts.webhook_secret s
                     where s.tenant_id = d.tenant_id and s.webhook_id = d.webhook_id
-                    and (s.expires_at is null or s.expires_at > now()))
+                    and (s.expires_at is null or s.expires_at > now())),
+                case when \(isOrdered) then d.event_id end
             from accounts.webhook_delivery d
             join accounts.webhook w on w.tenant_id = d.tenant_id and w.id = d.webhook_id
             where d.tenant_id = $1 and d.id = $2 and d.run = $3 and d.state = 'waiting'
@@ -114,6 +115,22 @@ enum WebhookStore {
     }
 
     private static let isOrdered = "w.ordered = 'per_record' and d.record_id is not null"
+    /// From where events may not have been taken in yet: a day back at most.
+    private static let untaken = """
+        least(d.event_id, coalesce(w.taken_until, platform.uuid_lower_bound(d.created_at - interval '1 day')))
+        """
+
+    /// Remembers that what came before `event` was found taken in, less a minute for transactions that commit late; once
+    /// a minute is enough.
+    static func noteTaken(_ event: UUID, by webhook: UUID, in transaction: TenantTransaction) {
+        let bounds = [60.0, 120].map { Parameter.uuid(.v7LowerBound(at: event.v7Time.addingTimeInterval(-$0))) }
+        transaction.later(
+            Statement(
+                """
+                update accounts.webhook set taken_until = $3
+                where tenant_id = $1 and id = $2 and (taken_until is null or taken_until < $4)
+                """, [transaction.tenant.parameter, .uuid(webhook)] + bounds))
+    }
 
     /// Notes an attempt in the log.
     static func note(_ attempt: WebhookAttempt, of delivery: UUID, in transaction: TenantTransaction) {
@@ -202,6 +219,14 @@ enum WebhookStore {
                 where tenant_id = $1 and id = $2 and (failing_since is not null or consecutive_failures > 0
                     or last_success_at is null or last_success_at < now() - interval '1 minute')
                 """, [transaction.tenant.parameter, .uuid(webhook)]))
+    }
+
+    /// Ends the rest that failures brought.
+    static func endRest(_ webhook: UUID, in transaction: TenantTransaction) {
+        transaction.later(
+            Statement(
+                "update accounts.webhook set rest_until = null where tenant_id = $1 and id = $2",
+                [transaction.tenant.parameter, .uuid(webhook)]))
     }
 
     /// Notes a failure. From the tenth in a row on, the receiver is left alone for longer and longer, up to a quarter
