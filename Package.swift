@@ -151,6 +151,6 @@ let package = Package(
         + domains.flatMap {
             service(
                 $0, folder: folders[$0], shared: $0 == "Accounts" ? ["Webhooks"] : [],
-                modules: $0 == "Contacts" ? ["Matching"] : [])
+                modules: $0 == "Contacts" ? ["Matching", "VCard"] : [])
         }
 )
