@@ -6,7 +6,7 @@ import Testing
 
 @Suite("Exports", .serialized)
 struct ExportTests {
-    @Test("what is exported and imported again is the same, as CSV and as NDJSON", arguments: ["csv", "ndjson"])
+    @Test("what is exported and imported again is the same, in every format", arguments: ["csv", "ndjson", "vcard"])
     func roundTrip(format: String) async throws {
         let platform = try await TestPlatform(["contacts serve", "contacts work"])
         let (here, there) = (try await platform.tenant("here"), try await platform.tenant("there"))
@@ -66,6 +66,51 @@ struct ExportTests {
         let bad = try await client.post(
             "/v1/exports", ["type": "contact", "filter": ["field": "nothing", "op": "eq", "value": 1]])
         #expect((400..<500).contains(bad.status), "\(bad.text)")
+    }
+
+    @Test("cards of other programs come in: companies by their names, faults by entry and property, on after a kill")
+    func foreignCards() async throws {
+        let platform = try await TestPlatform(["contacts serve", "contacts work"])
+        let tenant = try await platform.tenant("cards")
+        let client = platform.client("contacts", token: tenant.key)
+        let company = try await client.post("/v1/organizations", ["name": "Muster AG"])
+        func card(_ lines: String...) -> String {
+            (["BEGIN:VCARD", "VERSION:3.0"] + lines + ["END:VCARD", ""]).joined(separator: "\r\n")
+        }
+        let file =
+            card("FN:Eva Muster", "N:Muster;Eva;;;", "ORG:MUSTER AG", "UID:1", "NOTE:Tee")
+            + card("FN:Ole", "ORG:Nobody Ltd", "EMAIL:not an address", "UID:2")
+            + card("FN:Ole", "ORG:Nobody Ltd", "UID:3") + "stray\r\n"
+            + (4..<3000).map { card("FN:Person \($0)", "TEL;TYPE=CELL:030 \(1_000_000 + $0)", "UID:\($0)") }.joined()
+        let options: JSONValue = ["type": "contact", "format": "vcard", "source": "phone"]
+        let upload = try await client.upload(options: options, file: Array(file.utf8))
+        #expect(upload.status == 202, "\(upload.text)")
+        try await platform.crashAndRestart("contacts work")
+        let job = try await platform.finished(client, job: upload.json["job_id"]!.text!)
+        let result = job["result"]!
+        #expect(result["created"] == 2998 && result["failed"] == 2 && result["rows"] == 3000, "\(job)")
+        let errors = try await client.get("/v1/imports/\(upload.json["import_id"]!.text!)/errors").text
+        let lines = errors.split(separator: "\r\n").filter { $0.first?.isNumber == true }
+        #expect(
+            lines.map { $0.split(separator: ",", omittingEmptySubsequences: false).prefix(3).joined(separator: ",") }
+                == [
+                    "1,NOTE,no_field", "2,EMAIL,not_an_email", "3,ORG,no_such_record", "4,,outside_card",
+                ], "\(errors)")
+        #expect(errors.contains(":not an address"), "the card can be mended")
+        let eva = try await client.get("/v1/contacts?filter[external_id]=1").json["items"]?.array?.first
+        #expect(eva?["organization_id"] == company.json["id"] && eva?["source"] == "phone")
+        // A file as it is, without a form.
+        let plain = try await client.send(
+            "POST", "/v1/imports", body: Array(card("FN:Plain").utf8), headers: ["Content-Type": "text/vcard"])
+        #expect(plain.status == 202, "\(plain.text)")
+        #expect(try await platform.finished(client, job: plain.json["job_id"]!.text!)["result"]?["created"] == 1)
+        for path in ["/v1/imports", "/v1/exports"] {
+            let wrong: JSONValue = ["type": "organization", "format": "vcard"]
+            let answer =
+                path == "/v1/imports"
+                ? try await client.upload(options: wrong, file: [65]) : try await client.post(path, wrong)
+            #expect(answer.status == 422, "\(answer.text)")
+        }
     }
 
     private func export(_ options: JSONValue, _ client: HTTPClient, _ platform: TestPlatform) async throws -> [UInt8] {

@@ -34,7 +34,7 @@ enum Contact {
             Field("merged_into", .reference("contact"), Label("Merged into", "已合并至")).readOnly(),
             Field("merge_id", .foreignID, Label("Merge", "合并")).readOnly(),
         ] + RecordType.origin,
-        title: "display_name",
+        title: "display_name", format: ContactCard.format,
         rules: RecordRules(prepare: prepare, effects: effects, likeness: DuplicateRules.likeness))
 
     private static func channel(_ kind: FieldKind) -> [Field] {

@@ -21,6 +21,8 @@ package struct RecordType: Sendable {
     /// Owners and administrators alone may so much as read these records, whatever a role says.
     package let isAdministrative: Bool
     package var rules: RecordRules
+    /// A file format of the type's own.
+    package let format: RecordFormat?
     /// The order of a list that names none: a field, descending with `-`.
     package let defaultSort: String
 
@@ -48,7 +50,8 @@ package struct RecordType: Sendable {
     package init(
         _ name: String, plural: String, schema: String, table: String? = nil, label: Label, fields: [Field],
         operations: Set<Operation> = Set(Operation.allCases), isAdministrative: Bool = false,
-        defaultSort: String = "-created_at", title: String? = nil, rules: RecordRules = RecordRules()
+        defaultSort: String = "-created_at", title: String? = nil, format: RecordFormat? = nil,
+        rules: RecordRules = RecordRules()
     ) {
         self.name = name
         self.plural = plural
@@ -59,6 +62,7 @@ package struct RecordType: Sendable {
         self.isAdministrative = isAdministrative
         self.defaultSort = defaultSort
         self.rules = rules
+        self.format = format
         var offsets: [String: Int] = [:]
         var columns: [String] = []
         for field in self.fields {

@@ -39,7 +39,7 @@ package struct Exports: Sendable {
                     """,
                     [
                         context.tenant.parameter, .uuid(id), .uuid(job.id), .text(options.type.name),
-                        .text(options.format.rawValue), .text(options.json.encoded), .text(reachText),
+                        .text(options.format.name), .text(options.json.encoded), .text(reachText),
                         .text(context.actor),
                     ]))
             store.outbox.enqueueTracked(job, note: "records", in: transaction)
@@ -75,10 +75,10 @@ package struct Exports: Sendable {
             throw Problem(409, "not_finished", "The export is still being written.", headers: [("Retry-After", "1")])
         }
         if rows.bool(0, 6) == true { throw Problem(410, "expired", "Exports can be downloaded for a day.") }
-        let format = ExportOptions.Format(rawValue: rows.text(0, 1)!) ?? .csv
+        let format = FileFormat(rows.text(0, 1)!, of: type) ?? .csv
         let day = Timestamp.rfc3339(finished).prefix(10)
         return File(
-            id: id, contentType: format.contentType, name: "\(type.plural)-\(day).\(format.rawValue)",
+            id: id, contentType: format.contentType, name: "\(type.plural)-\(day).\(format.fileExtension)",
             pieces: rows.int(0, 3)!, bytes: rows.int(0, 4)!)
     }
 

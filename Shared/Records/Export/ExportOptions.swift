@@ -2,16 +2,9 @@ import Tenancy
 
 /// What a caller wants of an export.
 package struct ExportOptions: Sendable {
-    /// How the file is written: RFC 4180 with a header row, or a JSON object a line. Both can be imported again.
-    package enum Format: String, Sendable, CaseIterable {
-        case csv, ndjson
-
-        /// The media type of the file.
-        package var contentType: String { self == .csv ? "text/csv; charset=utf-8" : "application/x-ndjson" }
-    }
-
     package let type: RecordType
-    package let format: Format
+    /// How the file is written; each can be imported again.
+    package let format: FileFormat
     package let filter: Filter?
     /// Fields to write; nil for all.
     package let fields: Set<String>?
@@ -29,12 +22,13 @@ package struct ExportOptions: Sendable {
             let names = catalogue.types.map(\.name).joined(separator: ", ")
             errors.append(FieldError("/type", "not_a_choice", "One of: \(names)."))
         }
-        var format = Format.csv
+        var format = FileFormat.csv
         if let given = members["format"], given != .null {
-            if let known = given.text.flatMap(Format.init(rawValue:)) {
+            if let known = given.text.flatMap({ FileFormat($0, of: type) }) {
                 format = known
             } else {
-                errors.append(FieldError("/format", "not_a_choice", "One of: csv, ndjson."))
+                let names = FileFormat.names(of: type).joined(separator: ", ")
+                errors.append(FieldError("/format", "not_a_choice", "One of: \(names)."))
             }
         }
         var filter: Filter?
@@ -64,7 +58,7 @@ package struct ExportOptions: Sendable {
 
     var json: JSONValue {
         [
-            "type": .string(type.name), "format": .string(format.rawValue), "filter": given["filter"] ?? .null,
+            "type": .string(type.name), "format": .string(format.name), "filter": given["filter"] ?? .null,
             "fields": fields.map { .array($0.sorted().map { .string($0) }) } ?? .null,
         ]
     }

@@ -3,25 +3,33 @@ import Database
 /// Writes records of one type as lines of a file, straight from PostgreSQL's text.
 struct ExportText: Sendable {
     let type: RecordType
-    let format: ExportOptions.Format
+    let format: FileFormat
     let fields: Set<String>?
 
     private var chosen: [Field] { type.fields.filter { fields?.contains($0.name) ?? true } }
 
-    /// The first line: the names of the columns; nothing for NDJSON.
+    /// The first line: the names of the columns; nothing but for CSV.
     var header: [UInt8] {
-        guard format == .csv else { return [] }
+        guard format.isCSV else { return [] }
         let names = RecordType.systemColumns.prefix(4) + chosen.map(\.name)
         return Array((names.joined(separator: ",") + "\r\n").utf8)
     }
 
     /// Appends row `row` of a result that selected `type.selectList`.
     func append(_ rows: Rows, _ row: Int, to out: inout [UInt8]) {
-        if format == .ndjson {
+        switch format {
+        case .csv: appendRow(rows, row, to: &out)
+        case .ndjson:
             RecordJSON.append(rows, row, type: type, only: fields, to: &out)
             out.append(UInt8(ascii: "\n"))
-            return
+        case .own(let format):
+            var json: [UInt8] = []
+            RecordJSON.append(rows, row, type: type, only: fields, to: &json)
+            if let record = (try? JSONParser.parse(json))?.object { format.write(record, &out) }
         }
+    }
+
+    private func appendRow(_ rows: Rows, _ row: Int, to out: inout [UInt8]) {
         for column in 0..<4 {
             if column > 0 { out.append(UInt8(ascii: ",")) }
             if column < 2 {

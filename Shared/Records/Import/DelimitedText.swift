@@ -11,6 +11,8 @@ package struct DelimitedText: Sendable {
         package let raw: [UInt8]
         /// Bytes from the start of the text to the end of this row: where reading can begin again.
         package let end: Int
+        /// What the reader of a type's own format made of it; nil for rows of text.
+        package var entry: RecordFileEntry?
     }
 
     /// A row longer than this is refused, and the rest of it skipped.

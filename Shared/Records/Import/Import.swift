@@ -5,8 +5,6 @@ import Tenancy
 
 /// What a caller wants of an import.
 package struct ImportOptions: Sendable {
-    /// How the file is written: RFC 4180 with a header row, or a JSON object a line.
-    package enum Format: String, Sendable, CaseIterable { case csv, ndjson }
     /// What happens to a row whose source and external id are there already.
     package enum Duplicates: String, Sendable, CaseIterable {
         case skip, update, create
@@ -23,7 +21,7 @@ package struct ImportOptions: Sendable {
     }
 
     package let type: RecordType
-    package let format: Format
+    package let format: FileFormat
     package let mapping: [String: String]?
     package let duplicates: Duplicates
     package let badValues: BadValues
@@ -53,7 +51,18 @@ package struct ImportOptions: Sendable {
             errors.append(FieldError("/options/\(name)", "not_a_choice", "One of: \(names)."))
             return fallback
         }
-        format = choice("format", .csv)
+        let format: FileFormat
+        if let given = members["format"], given != .null {
+            let known = given.text.flatMap { FileFormat($0, of: type) }
+            if known == nil {
+                let names = FileFormat.names(of: type).joined(separator: ", ")
+                errors.append(FieldError("/options/format", "not_a_choice", "One of: \(names)."))
+            }
+            format = known ?? .csv
+        } else {
+            format = .csv
+        }
+        self.format = format
         duplicates = choice("duplicates", .skip)
         badValues = choice("bad_values", .refuse)
         if let given = members["dry_run"], given != .null, given.bool == nil {
@@ -86,7 +95,7 @@ package struct ImportOptions: Sendable {
 
     var json: JSONValue {
         [
-            "type": .string(type.name), "format": .string(format.rawValue), "duplicates": .string(duplicates.rawValue),
+            "type": .string(type.name), "format": .string(format.name), "duplicates": .string(duplicates.rawValue),
             "bad_values": .string(badValues.rawValue), "dry_run": .bool(dryRun), "source": JSONValue(source),
             "mapping": mapping.map { .object($0.mapValues { .string($0) }) } ?? .null,
         ]
@@ -176,7 +185,7 @@ package struct ImportUpload: Sendable {
                 """,
                 [
                     context.tenant.parameter, .uuid(id), .uuid(job.id), .text(options.type.name),
-                    .text(options.format.rawValue), .text(options.json.encoded), .int(bytes), .int(chunks),
+                    .text(options.format.name), .text(options.json.encoded), .int(bytes), .int(chunks),
                     .text(context.actor), .uuid(context.changeSet),
                 ]),
             store.outbox.statusStatement(job, total: bytes, note: "bytes", tenant: context.tenant),
@@ -208,7 +217,7 @@ package struct ImportUpload: Sendable {
             throw Problem.invalid("/file", "wrong_encoding", "The file is UTF-16; save it as UTF-8.")
         }
         if start.contains(0) {
-            throw Problem.invalid("/file", "not_text", "The file is no text: a table as CSV or NDJSON belongs here.")
+            throw Problem.invalid("/file", "not_text", "The file is no text.")
         }
     }
 }

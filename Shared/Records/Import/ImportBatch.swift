@@ -8,8 +8,8 @@ struct ImportBatch: Sendable {
     struct Prepared: Sendable {
         struct Item: Sendable {
             let row: DelimitedText.Row
-            let json: JSONValue
-            let draft: Draft
+            var json: JSONValue
+            var draft: Draft
         }
 
         var unrepeated: [Item] = []
@@ -74,7 +74,8 @@ struct ImportBatch: Sendable {
                             .array(errors.map { String($0.message.prefix(500)) }),
                             .array(
                                 errors.map {
-                                    String(decoding: $0.row.raw.filter { $0 != 0 }.prefix(4000), as: UTF8.self)
+                                    String(
+                                        decoding: plan.text(of: $0.row).filter { $0 != 0 }.prefix(4000), as: UTF8.self)
                                 }),
                         ]))
             }
@@ -106,6 +107,12 @@ struct ImportBatch: Sendable {
             do {
                 let (json, draft, leftOut) = try draft(try read(row, mapping, columns))
                 let item = Prepared.Item(row: row, json: json, draft: draft)
+                for unplaced in row.entry?.unplaced ?? [] {
+                    prepared.errors.append(
+                        RowError(
+                            row: row, column: unplaced.property, code: "no_field", message: unplaced.message,
+                            isLeftOut: true))
+                }
                 for field in leftOut {
                     prepared.errors.append(error(field, row, mapping, isLeftOut: true))
                 }
@@ -155,7 +162,9 @@ struct ImportBatch: Sendable {
     private func error(
         _ field: FieldError, _ row: DelimitedText.Row, _ mapping: ImportMapping?, isLeftOut: Bool = false
     ) -> RowError {
-        let column = mapping?.column(of: field.pointer) ?? String(field.pointer.drop { $0 == "/" })
+        let column =
+            plan.options.format.own?.property(field.pointer) ?? mapping?.column(of: field.pointer)
+            ?? String(field.pointer.drop { $0 == "/" })
         return RowError(row: row, column: column, code: field.code, message: field.message, isLeftOut: isLeftOut)
     }
 
@@ -163,7 +172,8 @@ struct ImportBatch: Sendable {
     {
         var constants: [String: JSONValue] = [:]
         if let source = plan.options.source, type.field("source") != nil { constants["source"] = .string(source) }
-        if plan.options.format == .ndjson {
+        if let entry = row.entry { return .object(constants.merging(entry.record) { $1 }) }
+        if case .ndjson = plan.options.format {
             let value: JSONValue
             do { value = try JSONParser.parse(row.raw) } catch {
                 throw Problem.invalid("", "not_json", "The line is not JSON: \(error).")
@@ -190,6 +200,7 @@ struct ImportBatch: Sendable {
     func write(
         _ prepared: Prepared, oneByOne: Bool, in transaction: TenantTransaction
     ) async throws -> Tally {
+        let prepared = try await finding(prepared, in: transaction)
         // For practice all of it is undone at once: until then a row meets what earlier ones wrote, as it will in earnest.
         if plan.options.dryRun {
             return try await transaction.savepoint(undoing: true) {
@@ -212,6 +223,62 @@ struct ImportBatch: Sendable {
             try await meet(Self.key(item.draft.record).flatMap { ids[$0] }, item, &tally, in: transaction)
         }
         return tally
+    }
+
+    /// The same with those records found that the rows know by name alone.
+    private func finding(_ prepared: Prepared, in transaction: TenantTransaction) async throws -> Prepared {
+        var prepared = prepared
+        let rows = (prepared.unrepeated + prepared.repeated).map(\.row)
+        var found: [String: [String: String]] = [:]
+        for name in Set(rows.flatMap { $0.entry?.named.keys.map { $0 } ?? [] }).sorted() {
+            let names = Set(rows.compactMap { $0.entry?.named[name]?.lowercased() })
+            found[name] = try await records(of: name, named: names.sorted(), in: transaction)
+        }
+        if found.isEmpty { return prepared }
+        func complete(_ item: Prepared.Item, _ errors: inout [RowError]) -> Prepared.Item {
+            var item = item
+            for (field, name) in (item.row.entry?.named ?? [:]).sorted(by: { $0.key < $1.key })
+            where item.draft[field] == nil {
+                if let id = found[field]?[name.lowercased()] {
+                    item.draft[field] = id
+                    if case .object(var members) = item.json {
+                        members[field] = .string(id)
+                        item.json = .object(members)
+                    }
+                } else {
+                    errors.append(
+                        RowError(
+                            row: item.row, column: plan.options.format.own?.property("/\(field)") ?? field,
+                            code: "no_such_record", message: "There is none of this name: \(name.prefix(100)).",
+                            isLeftOut: true))
+                }
+            }
+            return item
+        }
+        prepared.unrepeated = prepared.unrepeated.map { complete($0, &prepared.errors) }
+        prepared.repeated = prepared.repeated.map { complete($0, &prepared.errors) }
+        if prepared.together != nil { prepared.together = try together(prepared.unrepeated.map(\.draft)) }
+        return prepared
+    }
+
+    /// The oldest living record of each name, of the type that `field` refers to.
+    private func records(
+        of field: String, named names: [String], in transaction: TenantTransaction
+    ) async throws -> [String: String] {
+        guard case .reference(let name) = type.field(field)?.kind, let target = store.catalogue.type(named: name),
+            let title = target.title?.name
+        else { return [:] }
+        let rows = try await transaction.query(
+            """
+            select lower(r.\(title)), r.id from unnest($2::text[]) as wanted (name)
+            cross join lateral (
+                select id, \(title) from \(target.table)
+                where tenant_id = $1 and lower(\(title)) = wanted.name and deleted_at is null
+                order by created_at, id limit 1) r
+            """, [transaction.tenant.parameter, .array(names)])
+        var ids: [String: String] = [:]
+        for row in 0..<rows.count { ids[rows.text(row, 0)!] = rows.text(row, 1) }
+        return ids
     }
 
     /// Gives the ids of the records by source and external id, here and below.

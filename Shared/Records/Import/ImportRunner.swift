@@ -39,7 +39,7 @@ package struct ImportRunner: Sendable {
         try await write(written, plan, context)
         let end = state
         try await context.once(result: { (result: String) in result }) { transaction in
-            if end.header == nil && plan.options.format == .csv {
+            if end.header == nil && plan.options.format.isCSV {
                 throw PermanentFailure(code: "no_header", message: "The file has no header row.")
             }
             transaction.later(
@@ -88,6 +88,7 @@ package struct ImportRunner: Sendable {
             bytes: rows.int(0, 1)!, chunks: rows.int(0, 2)!, context: write,
             state: ImportState(
                 offset: position["offset"]?.int ?? 0, rows: position["rows"]?.int ?? 0,
+                lines: position["lines"]?.int ?? 0,
                 header: position["header"]?.array?.compactMap(\.text)))
     }
 
@@ -104,12 +105,13 @@ package struct ImportRunner: Sendable {
     ) throws -> Batch {
         var next = state
         var body = rows
-        if plan.options.format == .csv && state.header == nil {
+        if plan.options.format.isCSV && state.header == nil {
             let header = body.removeFirst()
             next.header = try plan.checkedHeader(header)
         }
         next.offset = rows.last!.end
         next.rows = rows.last!.number
+        next.lines = rows.last!.entry?.place.lines ?? 0
         let batch = ImportBatch(store: store, plan: plan, header: next.header ?? [], rows: body)
         return Batch(rows: batch, prepared: try batch.prepared(), from: state, to: next)
     }
@@ -153,11 +155,13 @@ struct ImportMovedOn: Error, CustomStringConvertible {
 struct ImportState: Sendable {
     var offset: Int
     var rows: Int
+    /// Counted by a type's own format alone.
+    var lines = 0
     var header: [String]?
 
     var json: JSONValue {
         [
-            "offset": JSONValue(offset), "rows": JSONValue(rows),
+            "offset": JSONValue(offset), "rows": JSONValue(rows), "lines": JSONValue(lines),
             "header": header.map { .array($0.map { .string($0) }) } ?? .null,
         ]
     }
@@ -176,6 +180,14 @@ struct ImportPlan: Sendable {
     func mapping(header: [String]) throws -> ImportMapping {
         try options.mapping.map { try ImportMapping($0, type: options.type).ordered(by: header) }
             ?? ImportMapping(guessing: header, type: options.type)
+    }
+
+    /// A row as the error file shows it: as it came, or written anew where that was not kept.
+    func text(of row: DelimitedText.Row) -> [UInt8] {
+        guard let record = row.entry?.record, !record.isEmpty, let format = options.format.own else { return row.raw }
+        var text: [UInt8] = []
+        format.write(record, &text)
+        return text
     }
 
     func checkedHeader(_ row: DelimitedText.Row) throws -> [String] {
@@ -205,6 +217,7 @@ struct ImportSource {
     private let store: RecordStore
     private var text: DelimitedText
     private var lines: LineReader
+    private var own: (any RecordFileReader)?
     private var chunk: Int
     private var skip: Int
     private var isFinished = false
@@ -214,6 +227,8 @@ struct ImportSource {
         self.store = store
         text = DelimitedText(offset: state.offset, rows: state.rows)
         lines = LineReader(offset: state.offset, rows: state.rows)
+        own = plan.options.format.own?.reader(
+            ImportPlace(offset: state.offset, entries: state.rows, lines: state.lines))
         chunk = state.offset / ImportUpload.chunkSize
         skip = state.offset % ImportUpload.chunkSize
     }
@@ -223,7 +238,8 @@ struct ImportSource {
         if isFinished { return nil }
         guard chunk < plan.chunks else {
             isFinished = true
-            let last = plan.options.format == .csv ? text.finish() : lines.finish()
+            if let entries = own?.finish() { return entries.map(DelimitedText.Row.init) }
+            let last = plan.options.format.isCSV ? text.finish() : lines.finish()
             return last.map { [$0] } ?? []
         }
         let rows = try await store.database.query(
@@ -236,7 +252,16 @@ struct ImportSource {
         let fresh = bytes.dropFirst(skip)
         skip = 0
         chunk += 1
-        return plan.options.format == .csv ? text.feed(fresh) : lines.feed(fresh)
+        if let entries = own?.feed(fresh[...]) { return entries.map(DelimitedText.Row.init) }
+        return plan.options.format.isCSV ? text.feed(fresh) : lines.feed(fresh)
+    }
+}
+
+extension DelimitedText.Row {
+    /// An entry of a type's own format. Its text is not kept: for the error file it is written anew.
+    init(_ entry: RecordFileEntry) {
+        self.init(
+            number: entry.number, fields: [], error: entry.error, raw: [], end: entry.place.offset, entry: entry)
     }
 }
 

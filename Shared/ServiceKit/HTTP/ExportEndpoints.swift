@@ -8,17 +8,18 @@ extension CommonEndpoints {
         let documentation = EndpointDocumentation {
             let id: JSONValue = ["type": "string", "format": "uuid"]
             $0.parameters = [RecordParameters.idempotencyKey]
-            $0.body = [
-                "type": "object", "required": ["type"], "additionalProperties": false,
-                "properties": [
-                    "type": ["type": "string", "enum": .array(store.catalogue.types.map { .string($0.name) })],
-                    "format": choice(ExportOptions.Format.self),
-                    "filter": [
-                        "type": "null", "description": "A filter of the lists; all records when left out.",
+            $0.body = formats(of: store.catalogue.types) { types, formats in
+                [
+                    "type": "object", "required": ["type"], "additionalProperties": false,
+                    "properties": [
+                        "type": types, "format": formats,
+                        "filter": [
+                            "type": "null", "description": "A filter of the lists; all records when left out.",
+                        ],
+                        "fields": ["type": "null", "description": "A list of fields; all when left out."],
                     ],
-                    "fields": ["type": "null", "description": "A list of fields; all when left out."],
-                ],
-            ]
+                ]
+            }
             $0.response = [
                 "type": "object", "required": ["export_id", "job_id"], "properties": ["export_id": id, "job_id": id],
             ]

@@ -8,24 +8,27 @@ import Records
 extension CommonEndpoints {
     var createImport: Endpoint {
         let documentation = EndpointDocumentation {
-            $0.rawBody = [
-                "required": true,
-                "content": [
-                    "multipart/form-data": [
-                        "schema": [
-                            "type": "object", "required": ["options", "file"], "additionalProperties": false,
-                            "properties": [
-                                "options": importOptions,
-                                "file": [
-                                    "type": "string", "minLength": 1, "pattern": #"^[^\u0000]+$"#,
-                                    "description": "Any UTF-8 text: CSV with a header row, or NDJSON.",
-                                ],
+            var content: [String: JSONValue] = [
+                "multipart/form-data": [
+                    "schema": [
+                        "type": "object", "required": ["options", "file"], "additionalProperties": false,
+                        "properties": [
+                            "options": importOptions,
+                            "file": [
+                                "type": "string", "minLength": 1, "pattern": #"^[^\u0000]+$"#,
+                                "description": "Any UTF-8 text: CSV with a header row, NDJSON, or the type's own.",
                             ],
                         ],
-                        "encoding": ["options": ["contentType": "application/json"]],
-                    ]
-                ],
+                    ],
+                    "encoding": ["options": ["contentType": "application/json"]],
+                ]
             ]
+            for media in store.catalogue.importable.compactMap(\.format?.mediaTypes.first) {
+                content[media] = [
+                    "schema": ["type": "string", "minLength": 1, "description": "A file as it is, with no options."]
+                ]
+            }
+            $0.rawBody = ["required": true, "content": .object(content)]
             let id: JSONValue = ["type": "string", "format": "uuid"]
             $0.response = [
                 "type": "object", "required": ["job_id", "import_id"], "properties": ["job_id": id, "import_id": id],
@@ -37,14 +40,10 @@ extension CommonEndpoints {
         }
         return Endpoint(.post, "/v1/imports", "Import a file by a job", documentation: documentation) { request in
             try request.allow([])
-            guard var reader = request.headers[.contentType].flatMap(MultipartReader.init) else {
-                throw Problem(
-                    415, "unsupported_media_type", "Send multipart/form-data with the parts options and file.")
-            }
             var upload = ImportUpload(store: store, context: request.context)
             let options: ImportOptions
             do {
-                options = try await receive(request.body, &reader, &upload)
+                options = try await receive(request, &upload)
             } catch {
                 await upload.discard()
                 throw error
@@ -56,12 +55,36 @@ extension CommonEndpoints {
     }
 
     private var importOptions: JSONValue {
-        let types = store.catalogue.importable.map(\.name)
-        return [
+        let types = store.catalogue.importable
+        return formats(of: types) { importOptions($0, $1) }
+    }
+
+    /// The schema of options by what goes together: all types with the general formats, and each type with its own.
+    func formats(of types: [RecordType], _ schema: (_ types: JSONValue, _ formats: JSONValue) -> JSONValue) -> JSONValue
+    {
+        func choice(_ names: [String], orNull: Bool) -> JSONValue {
+            let values: [JSONValue] = names.map { .string($0) } + (orNull ? [.null] : [])
+            return ["type": orNull ? ["string", "null"] : "string", "enum": .array(values)]
+        }
+        let general = schema(choice(types.map(\.name), orNull: false), choice(FileFormat.general, orNull: true))
+        let own = types.compactMap { type in
+            type.format.map { format in
+                guard
+                    case .object(var members) = schema(
+                        choice([type.name], orNull: false), choice([format.name], orNull: false))
+                else { return general }
+                members["required"] = ["type", "format"]
+                return JSONValue.object(members)
+            }
+        }
+        return own.isEmpty ? general : ["anyOf": .array([general] + own)]
+    }
+
+    private func importOptions(_ types: JSONValue, _ formats: JSONValue) -> JSONValue {
+        [
             "type": "object", "required": ["type"], "additionalProperties": false,
             "properties": [
-                "type": ["type": "string", "enum": .array(types.map { .string($0) })],
-                "format": choice(ImportOptions.Format.self), "duplicates": choice(ImportOptions.Duplicates.self),
+                "type": types, "format": formats, "duplicates": choice(ImportOptions.Duplicates.self),
                 "bad_values": choice(ImportOptions.BadValues.self),
                 "source": [
                     "type": ["string", "null"], "maxLength": 60, "pattern": #"^[^\u0000-\u001F\u007F-\u009F]*$"#,
@@ -93,6 +116,25 @@ extension CommonEndpoints {
         }
         guard let first = names.first else { return [] }
         return names.dropFirst().reduce(first) { $0.intersection($1) }.sorted().map { .string($0) }
+    }
+
+    /// Reads the form, or a file of some type's own format as it is.
+    private func receive(_ request: EndpointRequest, _ upload: inout ImportUpload) async throws -> ImportOptions {
+        let contentType = request.headers[.contentType]
+        if var reader = contentType.flatMap(MultipartReader.init) {
+            return try await receive(request.body, &reader, &upload)
+        }
+        let media = contentType?.split(separator: ";").first.map { $0.lowercased().filter { $0 != " " } } ?? ""
+        guard let type = store.catalogue.importable.first(where: { $0.format?.mediaTypes.contains(media) == true })
+        else {
+            throw Problem(
+                415, "unsupported_media_type", "Send multipart/form-data with the parts options and file.")
+        }
+        let options = try ImportOptions(
+            ["type": .string(type.name), "format": .string(type.format!.name)], catalogue: store.catalogue)
+        try upload.check(options)
+        for try await buffer in request.body { try await upload.add(buffer.readableBytesView) }
+        return options
     }
 
     /// Reads the form: the options, and the file, which goes on as it comes.
