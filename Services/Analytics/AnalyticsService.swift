@@ -24,5 +24,10 @@ package let analyticsService = ServiceDescription(
         take(PaymentChanged.self)
         take(TicketChanged.self)
         take(SurveyAnswered.self)
+        // Figures stay; there is nothing of a person here but what lies in queues and files.
+        let erasure = PersonErasure(store: store, target: "contact")
+        registry.on(ContactErased.self, queue: "analytics.events") { event, context in
+            try await erasure.run(event, context)
+        }
     }
 )

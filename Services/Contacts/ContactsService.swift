@@ -10,11 +10,15 @@ package let contactsService = ServiceDescription(
         Contact.type, Organization.type, Activity.type, Relationship.type, PlannedTask.type, Appointment.type,
         Notification.type,
     ],
-    migrations: [M0002CreateContacts.migration, M0003CreateMatching.migration, M0004CreatePlanner.migration],
+    migrations: [
+        M0002CreateContacts.migration, M0003CreateMatching.migration, M0004CreatePlanner.migration,
+        M0008CreateErasure.migration,
+    ],
     queues: ["contacts.matching"],
     endpoints: { store in
         [CustomerSummaryEndpoint(store: store).endpoint] + MergeEndpoints(store: store).all
             + DuplicateEndpoints(store: store).all + [RelationshipEndpoint(store: store).endpoint]
+            + ErasureEndpoints(store: store).all
     },
     jobs: { registry, store in
         registry.handle(AdoptLeadJob.self) { job, context in
@@ -32,6 +36,9 @@ package let contactsService = ServiceDescription(
         }
         registry.handle(IndexContactsJob.self) { _, context in try await matching.index(context) }
         registry.handle(ScanDuplicatesJob.self) { job, context in try await matching.scan(job, context) }
+        let erasure = ContactErasure(store: store)
+        registry.handle(EraseContactJob.self) { job, context in try await erasure.run(job, context) }
+        registry.handle(RecordErasureJob.self) { job, context in try await erasure.take(job, context) }
         let references = Repointing(store: store, target: "contact")
         registry.on(ContactMerged.self, queue: "contacts.events") { event, context in
             try await references.move(MergeNote(event), context)

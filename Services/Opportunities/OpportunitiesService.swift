@@ -15,6 +15,10 @@ package let opportunitiesService = ServiceDescription(
         registry.handle(FinishConversionJob.self) { job, context in
             try await LeadConversion(store: store).finish(job, context)
         }
+        let erasure = PersonErasure(store: store, target: "contact")
+        registry.on(ContactErased.self, queue: "opportunities.events") { event, context in
+            try await erasure.run(event, context)
+        }
         let references = Repointing(store: store, target: "contact")
         registry.on(ContactMerged.self, queue: "opportunities.events") { event, context in
             try await references.move(MergeNote(event), context)

@@ -15,6 +15,10 @@ package let ticketsService = ServiceDescription(
         registry.handle(EscalateTicketJob.self) { job, context in
             try await Escalation(store: store).run(job, context)
         }
+        let erasure = PersonErasure(store: store, target: "contact")
+        registry.on(ContactErased.self, queue: "tickets.events") { event, context in
+            try await erasure.run(event, context)
+        }
         let references = Repointing(store: store, target: "contact")
         registry.on(ContactMerged.self, queue: "tickets.events") { event, context in
             try await references.move(MergeNote(event), context)

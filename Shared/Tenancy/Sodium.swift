@@ -45,6 +45,29 @@ package enum Sodium {
         return crypto_pwhash_str_verify(hash, bytes, UInt64(bytes.count)) == 0
     }
 
+    /// The Ed25519 signature of `message` by the key that follows from `seed` (32 bytes), and the public key that
+    /// verifies it (RFC 8032).
+    package static func signature(of message: [UInt8], seed: [UInt8]) -> (signature: [UInt8], publicKey: [UInt8]) {
+        ready()
+        precondition(seed.count == Int(crypto_sign_SEEDBYTES), "a seed has 32 bytes")
+        var publicKey = [UInt8](repeating: 0, count: Int(crypto_sign_PUBLICKEYBYTES))
+        var secretKey = [UInt8](repeating: 0, count: Int(crypto_sign_SECRETKEYBYTES))
+        crypto_sign_seed_keypair(&publicKey, &secretKey, seed)
+        var signature = [UInt8](repeating: 0, count: Int(crypto_sign_BYTES))
+        crypto_sign_detached(&signature, nil, message, UInt64(message.count), secretKey)
+        return (signature, publicKey)
+    }
+
+    /// True when `signature` is that of `message` by the holder of `publicKey`; false for keys and signatures of any
+    /// other length too.
+    package static func isSignature(_ signature: [UInt8], of message: [UInt8], by publicKey: [UInt8]) -> Bool {
+        ready()
+        guard signature.count == Int(crypto_sign_BYTES), publicKey.count == Int(crypto_sign_PUBLICKEYBYTES) else {
+            return false
+        }
+        return crypto_sign_verify_detached(signature, message, UInt64(message.count), publicKey) == 0
+    }
+
     /// Base64 for URLs, without padding.
     package static func base64(_ bytes: [UInt8]) -> String {
         ready()

@@ -97,8 +97,9 @@ struct CatalogueTests {
             ].map { "platform.\($0)" }
             + services.flatMap { service in
                 [
-                    "drop_finished_partitions", "ensure_partitions", "forget_expired", "relay_due", "relay_unsent",
-                    "search_ids",
+                    "drop_finished_partitions", "ensure_partitions", "forget_expired", "redact_history",
+                    "redact_payloads",
+                    "relay_due", "relay_unsent", "search_ids",
                 ].map { "\(service).\($0)" }
             }
         #expect(across == allowed.sorted())

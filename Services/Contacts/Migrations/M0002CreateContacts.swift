@@ -50,6 +50,7 @@ enum M0002CreateContacts {
             quality_score bigint,
             merged_into uuid,
             merge_id uuid,
+            erased_at timestamptz,
             source text,
             external_id text,
             primary key (tenant_id, id),

@@ -8,8 +8,8 @@ enum Notification {
             Field("user_id", .foreignID, Label("User", "用户")).immutable(),
             Field("kind", .choice(["reminder", "alert", "mention"]), Label("Kind", "类型")).required().immutable(),
             Field("subject", .text(max: 300), Label("Subject", "主题")).required().immutable(),
-            Field("record_type", .text(max: 60), Label("Kind of record", "记录类型")).immutable(),
-            Field("record_id", .foreignID, Label("Record", "记录")).immutable(),
+            Field("record_type", .text(max: 60), Label("Kind of record", "记录类型")).immutable().impersonal(),
+            Field("record_id", .foreignID, Label("Record", "记录")).immutable().ofAny(),
             Field("at", .timestamp, Label("When", "时间")).required().immutable().sortable(),
             Field("is_read", .boolean, Label("Read", "已读")).byDefault(false),
         ], operations: [.update, .delete], defaultSort: "-at")

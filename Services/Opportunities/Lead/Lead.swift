@@ -24,5 +24,5 @@ enum Lead {
             Field("contact_id", .foreignID, Label("Contact", "联系人")).of("contact").readOnly(),
             Field("organization_id", .foreignID, Label("Organization", "公司")).readOnly(),
             Field("opportunity_id", .foreignID, Label("Opportunity", "商机")).readOnly(),
-        ] + RecordType.origin)
+        ] + RecordType.personalOrigin)
 }

@@ -16,7 +16,7 @@ enum Opportunity {
             Field("stage_id", .reference("stage"), Label("Stage", "阶段")),
             Field("amount", .money, Label("Amount", "金额")).sortable(),
             Field("expected_close", .date, Label("Expected close", "预计成交日")).sortable(),
-            Field("competitors", .tags(max: 20), Label("Competitors", "竞争对手")).byDefault([]),
+            Field("competitors", .tags(max: 20), Label("Competitors", "竞争对手")).byDefault([]).impersonal(),
             Field("loss_reason", .text(max: 300), Label("Reason for the loss", "丢单原因")),
             Field("next_step", .text(max: 300), Label("Next step", "下一步")),
             Field("status", .choice(["open", "won", "lost"]), Label("Status", "状态")).readOnly().byDefault("open"),

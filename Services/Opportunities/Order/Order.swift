@@ -8,13 +8,13 @@ enum Order {
     static let type = RecordType(
         "order", plural: "orders", schema: "opportunities", table: "sales_order", label: Label("Order", "订单"),
         fields: [
-            Field("number", .text(max: 60), Label("Number", "订单号")).sortable().searchable(),
+            Field("number", .text(max: 60), Label("Number", "订单号")).sortable().searchable().impersonal(),
             Field("contact_id", .foreignID, Label("Contact", "联系人")).of("contact").required().immutable(),
             Field("opportunity_id", .reference("opportunity"), Label("Opportunity", "商机")),
             Field("currency", .currency, Label("Currency", "货币")).immutable(),
             Field("placed_at", .timestamp, Label("Placed", "下单时间")).sortable(),
             Field("is_cancelled", .boolean, Label("Cancelled", "已取消")).byDefault(false),
-            Field("lines", .list(line, max: 200), Label("Lines", "明细")).byDefault([]),
+            Field("lines", .list(line, max: 200), Label("Lines", "明细")).byDefault([]).impersonal(),
             Field("total", .money, Label("Total", "总额")).readOnly().sortable(),
             Field("tax", .money, Label("Tax included", "含税额")).readOnly(),
             Field("paid", .money, Label("Paid", "已付")).derived(),

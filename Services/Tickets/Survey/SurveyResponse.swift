@@ -11,7 +11,7 @@ enum SurveyResponse {
         "survey_response", plural: "survey_responses", schema: "tickets", label: Label("Survey response", "满意度回访"),
         fields: [
             Field("ticket_id", .reference("ticket"), Label("Ticket", "工单")).required().immutable(),
-            Field("answers", .list(answer, max: 50), Label("Answers", "回答")).required(),
+            Field("answers", .list(answer, max: 50), Label("Answers", "回答")).required().impersonal(),
             Field("csat", .integer(min: 1, max: 5), Label("CSAT", "满意度")),
             Field("nps", .integer(min: 0, max: 10), Label("Would recommend", "推荐意愿")),
             Field("comment", .text(max: 5_000, multiline: true), Label("Comment", "意见")),

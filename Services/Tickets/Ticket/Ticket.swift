@@ -26,7 +26,7 @@ enum Ticket {
                 .byDefault("new"),
             Field("team_id", .reference("team"), Label("Team", "团队")),
             Field("sla_policy_id", .reference("sla_policy"), Label("Service level", "服务级别")),
-            Field("tags", .tags(max: 50), Label("Tags", "标签")).byDefault([]),
+            Field("tags", .tags(max: 50), Label("Tags", "标签")).byDefault([]).impersonal(),
             Field("first_response_due", .timestamp, Label("First response due", "首次响应期限")).derived().sortable(),
             Field("resolution_due", .timestamp, Label("Resolution due", "解决期限")).readOnly().sortable(),
             Field("resolution_left", .number(min: 0, max: 1e12), Label("Working seconds left while paused", "剩余时间"))

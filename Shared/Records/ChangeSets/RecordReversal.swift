@@ -48,7 +48,10 @@ struct RecordReversal: Sendable {
     /// The record can be put back when nothing that the set touched has been touched since: then every field returns to
     /// what it was. Fields that the service sets itself never conflict: they follow the others.
     func decide(current: Record?) -> Decision {
-        guard let current else { return .conflicts([conflict("erased")]) }
+        // What an erasure took is gone from the history too.
+        guard let current, !(entries + since).contains(where: { $0.kind == .erase }) else {
+            return .conflicts([conflict("erased")])
+        }
         let lives = current.deletedAt == nil
         if lives != livesAfter || since.contains(where: { $0.kind != .update }) {
             return .conflicts([conflict(lives ? "restored_since" : "deleted_since")])

@@ -62,6 +62,10 @@ package struct Field: Sendable {
     package var foreignType: String?
     /// What the OpenAPI document says of the values that are taken, where the rules ask for more than the kind does.
     package var inputSchema: JSONValue?
+    /// Whether it goes when a person is erased, where its kind does not say so already.
+    var erasure: Bool?
+    /// The id of a record of whatever type.
+    package var isLooseLink = false
 
     package init(_ name: String, _ kind: FieldKind, _ label: Label) {
         self.name = name
@@ -94,6 +98,13 @@ package struct Field: Sendable {
 
     /// The id of a record of another service's `type`.
     package func of(_ type: String) -> Field { with { $0.foreignType = type } }
+
+    /// The field whose value says something of the person that the record is about, though its kind does not show it.
+    package func personal() -> Field { with { $0.erasure = true } }
+    /// The field that says nothing of a person though it is text: a product, a number of ours.
+    package func impersonal() -> Field { with { $0.erasure = false } }
+    /// The id of a record of whatever type, which may be one that a person's erasure takes with it.
+    package func ofAny() -> Field { with { $0.isLooseLink = true } }
 
     private func with(_ change: (inout Field) -> Void) -> Field {
         var copy = self

@@ -58,7 +58,11 @@ package struct Draft: Sendable {
 /// A change that stands in the transaction and is about to commit.
 package struct Change: Sendable {
     /// What was done with the record.
-    package enum Kind: String, Sendable { case create, update, delete, restore }
+    package enum Kind: String, Sendable {
+        case create, update, delete, restore
+        /// A person's values went, here and from the history: what was before can't come back.
+        case erase
+    }
     package let kind: Kind
     package let before: Record?
     package let after: Record

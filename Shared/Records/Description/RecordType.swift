@@ -111,9 +111,12 @@ package struct RecordType: Sendable {
 
     /// Where a record came from: set by imports, unique together.
     package static let origin = [
-        Field("source", .text(max: 60), Label("Source", "来源")),
-        Field("external_id", .text(max: 200), Label("External id", "外部编号")).sortable(),
+        Field("source", .text(max: 60), Label("Source", "来源")).impersonal(),
+        Field("external_id", .text(max: 200), Label("External id", "外部编号")).sortable().impersonal(),
     ]
+
+    /// The same for records that are people: by what another system calls them they can be found there.
+    package static let personalOrigin = [origin[0], origin[1].personal()]
 
     /// `an organization`, `a ticket comment`: one of them, in a sentence.
     package var oneOf: String {

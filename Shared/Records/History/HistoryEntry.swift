@@ -30,17 +30,32 @@ struct HistoryEntry: Sendable {
     }
 }
 
-/// How entries are chained: each entry's digest is SHA-256 over the digest of the record's entry before it and its own
-/// content. Whoever changes an entry must change all later ones of the record, and then every seal since.
+/// How entries are chained: each entry's digest is SHA-256 over the digest of the record's entry before it, a random salt
+/// and its own content. Whoever changes an entry must change all later ones of the record, and then every seal since.
+///
+/// A person's erasure takes their values and the salt out of an entry and leaves the digest, so that the chain and the
+/// seals hold; without the salt nobody can try values against it. What is left has a digest of its own, which the
+/// erasure's own entries in the history cover.
 enum HistoryChain {
     /// The SQL of an entry's digest. `previous` is the digest before it, or null for a record's first; the others are
     /// the entry's columns. PostgreSQL computes it, over the content as it keeps it: the text of a row tells by its
     /// quotes where each value ends, so that nothing can move from one into the next.
     static func digest(previous: String, entry: String = "e") -> String {
         """
-        sha256(coalesce(\(previous), ''::bytea) || convert_to(row(\(entry).tenant_id, \(entry).record_type,
-            \(entry).record_id, \(entry).version, extract(epoch from \(entry).at), \(entry).actor, \(entry).request_id,
-            \(entry).change_set, \(entry).operation)::text || \(entry).changes::text, 'UTF8'))
+        sha256(coalesce(\(previous), ''::bytea) || coalesce(\(entry).salt, ''::bytea) || \(content(entry)))
+        """
+    }
+
+    /// The SQL of the digest of what `erasure` has left of an entry.
+    static func redactedDigest(erasure: String, entry: String = "e") -> String {
+        "sha256(\(entry).digest || uuid_send(\(erasure)) || \(content(entry)))"
+    }
+
+    private static func content(_ entry: String) -> String {
+        """
+        convert_to(row(\(entry).tenant_id, \(entry).record_type, \(entry).record_id, \(entry).version,
+            extract(epoch from \(entry).at), \(entry).actor, \(entry).request_id, \(entry).change_set,
+            \(entry).operation)::text || \(entry).changes::text, 'UTF8')
         """
     }
 }

@@ -8,7 +8,7 @@ import Tenancy
 package struct HistoryVerification: Sendable {
     /// Something that does not fit.
     struct Fault: Sendable {
-        /// `entry_changed`, `entry_missing`, `seal_broken`, `record_changed`, `record_missing`.
+        /// `entry_changed`, `entry_missing`, `redaction_changed`, `seal_broken`, `record_changed`, `record_missing`.
         let code: String
         var type: String?
         var record: UUID?
@@ -26,6 +26,8 @@ package struct HistoryVerification: Sendable {
     /// What was looked at, and what was found.
     struct Report: Sendable {
         var entries = 0
+        /// Entries from which erasures took a person's values.
+        var redacted = 0
         var records = 0
         var seals = 0
         /// The newest seal's root: kept elsewhere, it proves later that none of what it covers was changed.
@@ -40,7 +42,8 @@ package struct HistoryVerification: Sendable {
 
         var json: JSONValue {
             [
-                "verified": .bool(faultCount == 0), "entries": JSONValue(entries), "records": JSONValue(records),
+                "verified": .bool(faultCount == 0), "entries": JSONValue(entries), "redacted": JSONValue(redacted),
+                "records": JSONValue(records),
                 "seals": JSONValue(seals), "last_root": .string(lastRoot.hexadecimal),
                 "fault_count": JSONValue(faultCount),
                 "faults": .array(faults.map(\.json)),
@@ -74,6 +77,7 @@ package struct HistoryVerification: Sendable {
     package func run(_ context: JobContext) async throws {
         var report = Report()
         try await verifyEntries(&report, context)
+        try await verifyRedactions(&report, context)
         try await verifySeals(&report, context)
         for type in store.catalogue.types { try await verifyRecords(of: type, &report, context) }
         let end = report
@@ -89,10 +93,15 @@ package struct HistoryVerification: Sendable {
                 return try await transaction.query(
                     """
                     select e.record_type, e.record_id, e.version, e.version > 1 and p.version is null,
-                        e.digest is distinct from \(HistoryChain.digest(previous: "p.digest"))
+                        case when r.digest is null then e.digest is distinct from \(HistoryChain.digest(previous: "p.digest"))
+                        else r.digest is distinct from \(HistoryChain.redactedDigest(erasure: "r.erasure_id")) end
                     from \(schema).history e
                     left join \(schema).history p on p.tenant_id = e.tenant_id and p.record_type = e.record_type
                         and p.record_id = e.record_id and p.version = e.version - 1
+                    left join lateral (
+                        select x.digest, x.erasure_id from \(schema).history_redaction x
+                        where x.tenant_id = $1 and x.record_type = e.record_type and x.record_id = e.record_id
+                        and x.version = e.version order by x.at desc, x.batch desc limit 1) r on true
                     where e.tenant_id = $1 and (e.record_type, e.record_id, e.version) > ($2, $3::uuid, $4)
                     order by e.record_type, e.record_id, e.version limit \(Self.pageSize)
                     """, [transaction.tenant.parameter, .text(from.type), .text(from.record), .int(from.version)])
@@ -109,6 +118,33 @@ package struct HistoryVerification: Sendable {
             guard rows.count == Self.pageSize else { return }
             let last = rows.count - 1
             after = (rows.text(last, 0)!, rows.text(last, 1)!, rows.int(last, 2)!)
+        }
+    }
+
+    /// What erasures say they have redacted, and nothing else, is redacted.
+    private func verifyRedactions(_ report: inout Report, _ context: JobContext) async throws {
+        let rows = try await context.step { transaction in
+            try await transaction.query(
+                """
+                select coalesce(r.erasure_id, e.record_id), coalesce(r.batch, e.version), coalesce(r.entries, 0),
+                    r.entries is distinct from e.entries or r.root is distinct from e.root
+                from (
+                    select erasure_id, batch, count(*) as entries, \(ErasureSchema.root) as root
+                    from \(schema).history_redaction where tenant_id = $1 group by 1, 2) r
+                full join (
+                    select record_id, version, (changes #>> '{redacted,to}')::bigint as entries,
+                        changes #>> '{root,to}' as root
+                    from \(schema).history where tenant_id = $1 and record_type = '\(ErasureSchema.recordType)') e
+                on e.record_id = r.erasure_id and e.version = r.batch
+                """, [transaction.tenant.parameter])
+        }
+        for row in 0..<rows.count {
+            report.redacted += rows.int(row, 2) ?? 0
+            guard rows.bool(row, 3) == true else { continue }
+            report.add(
+                Fault(
+                    code: "redaction_changed", type: ErasureSchema.recordType, record: rows.uuid(row, 0),
+                    version: rows.int(row, 1)))
         }
     }
 

@@ -74,7 +74,7 @@ extension RecordStore {
             switch entry.kind {
             case .delete: record.deletedAt = entry.at
             case .restore, .create: record.deletedAt = nil
-            case .update: break
+            case .update, .erase: break
             }
         }
         return record

@@ -140,6 +140,7 @@ extension RecordStore {
                     let before = try await lock(
                         type, id, scope: condition, builder: builder, includingDeleted: true, in: transaction)
                 else { throw Problem.notFound(type.name) }
+                if before.text("erased_at") != nil { throw Problem.erased(type) }
                 if let survivor = before.text("merged_into") {
                     throw Problem(
                         409, "merged", "This \(type.name) has become part of another one: undo the merge.",
@@ -372,6 +373,9 @@ extension RecordStore {
                 409, "merged", "This \(type.name) has become part of another one.",
                 extra: ["merged_into": .string(standing.id.lowercased)])
         }
+        // It answers though it can't be locked as a living one: an erased one, or somebody else's.
+        let held = try await lock(type, id, includingDeleted: true, in: transaction)
+        if held?.text("erased_at") != nil { throw Problem.erased(type) }
         throw Problem(403, "forbidden", "This \(type.name) belongs to somebody else.")
     }
 }

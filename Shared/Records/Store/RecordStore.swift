@@ -19,6 +19,9 @@ package struct RecordStore: Sendable {
         self.secret = secret
     }
 
+    /// What keys that sign certificates are made from: as secret as the service's own.
+    package var certificateSecret: [UInt8] { Sodium.hash(Array("certificates".utf8), key: secret) }
+
     /// Cursors of the list that `context` describes: they open no other.
     package func cursor(_ context: String) -> PageCursor { PageCursor(secret: secret, context: context) }
 
@@ -27,7 +30,7 @@ package struct RecordStore: Sendable {
 
     // MARK: Reading
 
-    /// One living record as JSON with its version. A record that was merged into another answers with that one, whose id
+    /// One living record as JSON with its version; of a person who was erased what is left. A record that was merged into another answers with that one, whose id
     /// it then has. Throws 404 for a record that is not there, not the tenant's, or outside the bearer's scope: the three
     /// look alike.
     package func get(
@@ -41,7 +44,7 @@ package struct RecordStore: Sendable {
             Statement(
                 """
                 select \(type.selectList) from \(type.table) r
-                where r.tenant_id = $1 and r.id = $2 and r.deleted_at is null\(condition)
+                where r.tenant_id = $1 and r.id = $2 and \(type.isAnswering)\(condition)
                 """, builder.parameters), readOnly: true)
         guard rows.count == 1 else {
             guard hops > 0, let survivor = try await survivor(of: id, type, context) else {

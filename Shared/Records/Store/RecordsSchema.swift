@@ -20,6 +20,7 @@ package enum RecordsSchema {
                 operation text not null,
                 -- As it was written, to the byte: the digest is over it, and nothing is ever looked up in it.
                 changes json not null,
+                salt bytea,
                 digest bytea not null,
                 primary key (tenant_id, record_type, record_id, version)
             ) partition by list (tenant_id);
@@ -28,6 +29,7 @@ package enum RecordsSchema {
             create index on SCHEMA.history (tenant_id, at);
             create index on SCHEMA.history (tenant_id, change_set);
 
+            \(ErasureSchema.redactions)
             create table SCHEMA.history_seal (
                 tenant_id bigint not null,
                 number bigint not null,
@@ -169,6 +171,7 @@ package enum RecordsSchema {
             revoke all on function SCHEMA.search_ids(text, tsquery, int) from public;
             grant execute on function SCHEMA.search_ids(text, tsquery, int) to guanxi_SCHEMA;
 
+            \(ErasureSchema.functions)
             -- What nobody needs any more, of every tenant: answers that were kept for a day for whoever repeats a
             -- request, and files whose import never began or is over. Gives how many rows went.
             create function SCHEMA.forget_expired() returns bigint
