@@ -26,7 +26,7 @@ package let analyticsService = ServiceDescription(
         take(SurveyAnswered.self)
         // Figures stay; there is nothing of a person here but what lies in queues and files.
         let erasure = PersonErasure(store: store, target: "contact")
-        registry.on(ContactErased.self, queue: "analytics.events") { event, context in
+        registry.on(ErasureRequested.self, queue: "analytics.events") { event, context in
             try await erasure.run(event, context)
         }
     }

@@ -16,7 +16,7 @@ package let opportunitiesService = ServiceDescription(
             try await LeadConversion(store: store).finish(job, context)
         }
         let erasure = PersonErasure(store: store, target: "contact")
-        registry.on(ContactErased.self, queue: "opportunities.events") { event, context in
+        registry.on(ErasureRequested.self, queue: "opportunities.events") { event, context in
             try await erasure.run(event, context)
         }
         let references = Repointing(store: store, target: "contact")

@@ -16,7 +16,7 @@ package let ticketsService = ServiceDescription(
             try await Escalation(store: store).run(job, context)
         }
         let erasure = PersonErasure(store: store, target: "contact")
-        registry.on(ContactErased.self, queue: "tickets.events") { event, context in
+        registry.on(ErasureRequested.self, queue: "tickets.events") { event, context in
             try await erasure.run(event, context)
         }
         let references = Repointing(store: store, target: "contact")

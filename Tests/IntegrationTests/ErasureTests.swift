@@ -109,6 +109,7 @@ struct ErasureTests {
         let parts = certificate["services"]?.array ?? []
         #expect(parts.map { $0["service"]!.text! } == Self.services.sorted())
         #expect(parts.allSatisfy { $0["reported_at"]?.text != nil })
+        #expect(parts.allSatisfy { $0["left"] == [] && $0["mentions"] == [] }, "\(parts)")
         #expect(certificate["reason"] == "Asked for by letter." && certificate["finished_at"]?.text != nil)
         func rows(_ service: String, _ table: String) -> Int {
             let tables = parts.first { $0["service"]?.text == service }?["tables"]?.array ?? []

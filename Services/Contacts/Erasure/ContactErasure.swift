@@ -25,7 +25,7 @@ struct ContactErasure: Sendable {
         let note = try await context.step { try await begin(job.erasure, context, $0) }
         guard let note else { return try await context.once { _ in } }
         let erasure = PersonErasure(store: store, target: "contact")
-        try await erasure.run(note, spared: ContactErased.name, context) { report, transaction in
+        try await erasure.run(note, spared: ErasureRequested.name, context) { report, transaction in
             let subjects = Parameter.array(note.subjects.map(\.lowercased))
             for (table, condition) in [
                 ("match_keys", "contact_id = any($2::uuid[])"),
@@ -36,6 +36,9 @@ struct ContactErasure: Sendable {
                     [transaction.tenant.parameter, subjects])
                 if rows.affected > 0 { report.tables["contacts.\(table)"] = rows.affected }
             }
+            try store.outbox.publish(
+                ContactErased(erasure: note.erasure, contacts: note.subjects), in: transaction,
+                traceparent: context.envelope.traceparent)
             try await take(report, of: note.erasure, transaction)
         }
     }
@@ -53,7 +56,7 @@ struct ContactErasure: Sendable {
         let traces = try await traces(of: subjects, transaction)
         let note = ErasureNote(erasure: id, subjects: subjects, actor: erasure.actor, traces: traces)
         try store.outbox.publish(
-            ContactErased(note), in: transaction, traceparent: context.envelope.traceparent)
+            ErasureRequested(note), in: transaction, traceparent: context.envelope.traceparent)
         transaction.later(
             Statement(
                 """
@@ -69,7 +72,7 @@ struct ContactErasure: Sendable {
 
     /// The services that an erasure asks: this one, and whoever subscribed.
     var asked: [String] {
-        let others = store.outbox.subscriptions.queues(for: ContactErased.name).map { queue in
+        let others = store.outbox.subscriptions.queues(for: ErasureRequested.name).map { queue in
             String(queue.prefix { $0 != "." })
         }
         return Set(others + ["contacts"]).sorted()

@@ -34,11 +34,17 @@ struct ErasureCertificate: Sendable {
 
     private func part(_ service: String) -> JSONValue {
         let part = parts.first { $0.report.service == service }
-        let tables = part?.report.tables.sorted { $0.key < $1.key } ?? []
+        func rows(_ counts: [String: Int]?) -> JSONValue {
+            .array(
+                (counts ?? [:]).sorted { $0.key < $1.key }.map {
+                    ["table": .string($0.key), "rows": JSONValue($0.value)]
+                })
+        }
         return [
             "service": .string(service), "reported_at": JSONValue(part.map { Timestamp.rfc3339($0.at) }),
-            "tables": .array(tables.map { ["table": .string($0.key), "rows": JSONValue($0.value)] }),
+            "tables": rows(part?.report.tables),
             "mentions": .array((part?.report.mentions ?? []).map { .string($0) }),
+            "left": rows(part?.report.left),
             "history_root": JSONValue(part?.report.root),
         ]
     }

@@ -37,10 +37,12 @@ struct ErasureSweep: Sendable {
         let erasure = Parameter.uuid(note.erasure)
         let statements: [(table: String, Statement)] = [
             (
+                // A digest of what was sent could be tried; the request, sent again, is refused.
                 "idempotency",
                 Statement(
                     """
-                    update \(schema).idempotency i set body = '{"erased":true}'
+                    update \(schema).idempotency i set body = '{"erased":true}',
+                        digest = uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
                     where tenant_id = $1 and (lower(body) like any($2::text[]) or body like any($3::text[])
                         or exists (select 1 from \(schema).history h where h.tenant_id = $1
                             and h.record_id = i.record_id and h.change_set = $4 and h.operation = 'erase'))

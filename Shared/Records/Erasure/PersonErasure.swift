@@ -27,6 +27,8 @@ package struct ErasureReport: Codable, Sendable, Equatable {
     /// Records of others whose text still holds one of the person's names, addresses or numbers, as `task/<id>`; at
     /// most a hundred. A text may mean somebody else: people decide.
     package var mentions: [String]
+    /// By table, how many rows besides records still hold one; counted up to a thousand.
+    package var left: [String: Int] = [:]
     /// Over all redactions of the history; empty without any.
     package var root: String
 
@@ -47,6 +49,8 @@ package struct PersonErasure: Sendable {
     private let data: PersonalData
     private var schema: String { store.outbox.schema }
     private static let batchSize = 200
+    /// Looking for a person in all texts of a large tenant takes longer than a request may.
+    private static let patience = Statement("set local statement_timeout = '15min'")
 
     /// For a person who is a record of the type named `target`, in this service or another.
     package init(store: RecordStore, target: String) {
@@ -73,18 +77,35 @@ package struct PersonErasure: Sendable {
         _ note: ErasureNote, spared: String, _ context: JobContext,
         ending: @Sendable (inout ErasureReport, TenantTransaction) async throws -> Void
     ) async throws {
-        for place in data.places {
+        // Twice, for what others add while the first round lasts: until the person's own record has ended they can.
+        for place in data.places + data.places {
             while try await eraseSome(place, note, context) == Self.batchSize {}
         }
-        let mentions = try await context.step { try await self.mentions(note, in: $0) }
+        let mentions = try await context.step { transaction in
+            transaction.later(Self.patience)
+            return try await self.mentions(note, in: transaction)
+        }
         let sweep = ErasureSweep(schema: schema, note: note, spared: spared)
-        try await context.step { try await sweep.requireQuiet(in: $0) }
+        try await context.step { transaction in
+            transaction.later(Self.patience)
+            try await sweep.requireQuiet(in: transaction)
+        }
         let tables: @Sendable (ErasureReport) -> String? = { report in
             JSONValue.object(report.tables.mapValues { JSONValue($0) }).encoded
         }
+        let left = try await context.step { transaction in
+            transaction.later(Self.patience)
+            // As it will be, once the sweep is done.
+            return try await transaction.savepoint(undoing: true) {
+                _ = try await sweep.run(in: transaction)
+                return try await self.left(note, in: transaction)
+            }
+        }
         try await context.once(result: tables) { transaction in
+            transaction.later(Self.patience)
             var report = ErasureReport(
                 service: schema, tables: try await sweep.run(in: transaction), mentions: mentions, root: "")
+            report.left = left
             try await addRecords(&report, note, in: transaction)
             try await ending(&report, transaction)
             return report
@@ -186,6 +207,33 @@ package struct PersonErasure: Sendable {
             mentions += (0..<rows.count).map { "\(type.name)/\(rows.text($0, 0)!)" }
         }
         return Array(mentions.prefix(100))
+    }
+
+    /// What the service's other tables still hold, whatever they are: nothing is passed over in silence.
+    private func left(_ note: ErasureNote, in transaction: TenantTransaction) async throws -> [String: Int] {
+        let patterns = note.traces.patterns
+        if patterns.isEmpty { return [:] }
+        // The erasure's own row and jobs hold what is looked for until the end.
+        let tables = try await transaction.query(
+            """
+            select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+            join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id'
+            where n.nspname = $1 and c.relkind in ('r', 'p') and not c.relispartition
+            and c.relname not in ('outbox', 'inbox', 'erasure') and has_table_privilege(c.oid, 'select') order by 1
+            """, [.text(schema)])
+        let records = Set(store.catalogue.types.map(\.table))
+        var left: [String: Int] = [:]
+        for row in 0..<tables.count {
+            let table = "\(schema).\(tables.text(row, 0)!)"
+            if records.contains(table) { continue }
+            let found = try await transaction.query(
+                """
+                select count(*) from (
+                    select 1 from \(table) t where t.tenant_id = $1 and lower(t::text) like any($2::text[]) limit 1000) m
+                """, [transaction.tenant.parameter, .array(patterns)])
+            if let count = found.int(0, 0), count > 0 { left[table] = count }
+        }
+        return left
     }
 
     /// Counts from what the erasure has left in the history, whichever run it was.

@@ -227,6 +227,7 @@ struct ImportBatch: Sendable {
 
     /// The same with those records found that the rows know by name alone.
     private func finding(_ prepared: Prepared, in transaction: TenantTransaction) async throws -> Prepared {
+        if plan.options.format.own == nil { return prepared }
         var prepared = prepared
         let rows = (prepared.unrepeated + prepared.repeated).map(\.row)
         var found: [String: [String: String]] = [:]
