@@ -39,7 +39,8 @@ package struct ServiceDescription: Sendable {
         jobs: @escaping @Sendable (inout JobRegistry, RecordStore) -> Void = { _, _ in }
     ) {
         self.name = name
-        self.types = types
+        // A service of records has views of them.
+        self.types = types.isEmpty ? [] : types + [SavedView.type(schema: name, of: types)]
         self.migrations = migrations
         self.queues = ["\(name).import", "\(name).events", "\(name).default"] + queues
         self.shares = shares

@@ -53,6 +53,13 @@ package struct ServiceProcess: Sendable {
         var endpoints = RecordEndpoints(store: store).all
         let signIn = SignIn(database: database, vault: SecretVault(key: store.key(for: SecretVault.purpose)))
         endpoints += CommonEndpoints(store: store, signIn: signIn).all
+        let meter = UsageMeter(schema: description.name)
+        let maximumBody = try configuration.int("http.maximumBody", minimum: 1024)
+        endpoints += [
+            PermissionEndpoint(store: store).endpoint,
+            UsageEndpoint(store: store, meter: meter, maximumBody: maximumBody).endpoint,
+        ]
+        if !description.types.isEmpty { endpoints.append(BatchEndpoint(store: store).endpoint) }
         // A service may say more than all do, at the same address.
         let own = description.endpoints(store)
         endpoints.removeAll { common in own.contains { $0.path == common.path && $0.method == common.method } }
@@ -69,9 +76,8 @@ package struct ServiceProcess: Sendable {
             },
         ]
         let responder = ServiceResponder(
-            service: description.name, table: RouteTable(endpoints), authenticator: authenticator,
-            maximumBody: try configuration.int("http.maximumBody", minimum: 1024),
-            proxies: try configuration.trustedProxies(), logger: logger)
+            service: description.name, table: RouteTable(endpoints), authenticator: authenticator, meter: meter,
+            maximumBody: maximumBody, proxies: try configuration.trustedProxies(), logger: logger)
         let host = configuration.string("http.host")
         let port = try configuration.int("http.port")
         let announced = Announcement(service: description.name, role: "serve")
@@ -86,7 +92,8 @@ package struct ServiceProcess: Sendable {
             onServerRunning: { channel in announced.print(address: host, port: channel.localAddress?.port) },
             logger: quietLogger)
         let housekeeping = Housekeeping(schema: description.name, database: database, logger: logger)
-        try await run([outbox, housekeeping, try internalServer(workers: []), application])
+        let usage = UsageFlush(meter: meter, database: database, logger: logger)
+        try await run([outbox, housekeeping, usage, try internalServer(workers: []), application])
         authenticator.close()
     }
 

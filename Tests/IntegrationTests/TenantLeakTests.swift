@@ -10,7 +10,7 @@ import Testing
 @Suite("Tenants are kept apart", .serialized)
 struct TenantLeakTests {
     /// A body that each type takes, from its own description, referring to records made before.
-    private static func body(_ type: RecordType, _ made: [String: String], mark: String) -> [String: JSONValue] {
+    static func body(_ type: RecordType, _ made: [String: String], mark: String) -> [String: JSONValue] {
         var body: [String: JSONValue] = [:]
         for field in type.fields where !field.isReadOnly {
             switch field.kind {
@@ -33,6 +33,7 @@ struct TenantLeakTests {
         case "webhook":
             body["url"] = .string("https://hooks.example/\(mark)")
             body["events"] = ["*"]
+        case "saved_view": body["sort"] = nil
         case "relationship":
             // With a company or with another person, never both.
             body["other_contact_id"] = nil

@@ -83,6 +83,33 @@ package final class TestPlatform: Sendable {
         return (id, try await directory.createKey(tenant: id, name: "test", roles: roles).text)
     }
 
+    /// Defines a role of the tenant's own, with its grants as JSON.
+    package func role(_ tenant: TenantID, _ name: String, _ grants: JSONValue) async throws {
+        _ = try await owner.withoutTenant { transaction in
+            _ = try await transaction.query(Statement("set local role guanxi_across"))
+            return try await transaction.query(
+                Statement(
+                    """
+                    insert into platform.role (tenant_id, name, grants) values ($1, $2, $3::jsonb)
+                    on conflict (tenant_id, name) do update set grants = excluded.grants
+                    """, [tenant.parameter, .text(name), .text(grants.encoded)]))
+        }
+    }
+
+    /// A key of the tenant with roles; with `team` it acts for a new user, of that team.
+    package func key(
+        _ tenant: TenantID, roles: [String], team: UUID? = nil, isUser: Bool = false
+    ) async throws -> (key: String, user: UUID?) {
+        let directory = TenantDirectory(owner: owner)
+        var user: UUID?
+        if isUser || team != nil {
+            user = try await directory.createUser(
+                tenant: tenant, email: "\(UUID().uuidString)@example.com", name: "Somebody", password: "password-123",
+                roles: roles, team: team)
+        }
+        return (try await directory.createKey(tenant: tenant, name: "test", roles: roles, user: user).text, user)
+    }
+
     /// Starts nginx with the gateway's template and gives its address.
     package func gateway() async throws -> String {
         let template = URL(filePath: #filePath).deletingLastPathComponent().appending(

@@ -49,7 +49,17 @@ struct DuplicateEndpoints {
             guard try request.context.scope(of: .read, on: Contact.type) == .all else {
                 throw Problem(403, "forbidden", "Your roles do not reach all contacts.")
             }
-            return EndpointResponse(json: try await page(query, request))
+            let page = try await page(query, request)
+            guard !request.context.hidden(Contact.type).isDisjoint(with: MatchProfile.identifyingFields),
+                var members = page.object, let items = members["items"]?.array
+            else { return EndpointResponse(json: page) }
+            // The reasons quote the contacts; without one, the others' weights would tell of it.
+            members["items"] = .array(
+                items.map { item in
+                    .object(
+                        (item.object ?? [:]).filter { $0.key != "prior_weight" }.merging(["explanation": []]) { $1 })
+                })
+            return EndpointResponse(json: .object(members))
         }
     }
 

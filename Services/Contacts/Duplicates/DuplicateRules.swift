@@ -8,6 +8,7 @@ enum DuplicateRules {
     private static let refusing = 0.9
 
     static let likeness = LikenessRules(
+        compares: Set(MatchProfile.identifyingFields),
         index: { draft, tenant in [DuplicateStore.add(MatchProfile(draft.record), tenant: tenant)] },
         reads: { draft, tenant in DuplicateStore.search(MatchProfile(draft.record), tenant: tenant) },
         judge: { draft, tenant, rows in

@@ -58,6 +58,8 @@ struct MergeEndpoints {
     ) async throws -> WriteResult {
         let type = Contact.type
         let scopes = (try context.scope(of: .update, on: type), try context.scope(of: .delete, on: type))
+        // Any field of the survivor may change, and with values that come from the other.
+        try context.requireWritable(type.fields.filter { !$0.isReadOnly }.map(\.name), type, in: .update)
         // In the order of ids: two merges of the same pair never wait for each other crosswise.
         let inOrder = [wish.survivor, wish.merged].sorted { $0.lowercased < $1.lowercased }
         var found: [UUID: Record] = [:]

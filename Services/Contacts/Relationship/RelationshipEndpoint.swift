@@ -34,6 +34,14 @@ struct RelationshipEndpoint {
             guard try request.context.scope(of: .read, on: Relationship.type) == .all else {
                 throw Problem(403, "forbidden", "Your roles do not reach all relationships.")
             }
+            let context = request.context
+            let hidden = context.hidden(Relationship.type)
+            try context.requireVisible(
+                ["contact_id", "other_contact_id", "organization_id", "kind"], Relationship.type)
+            // Names come from other records, which have bearers of their own.
+            func names(_ type: RecordType, _ field: String) -> Bool {
+                !context.hidden(type).contains(field) && (try? context.scope(of: .read, on: type)) == .all
+            }
             // A mutual kind has no direction; of the others `to` says that this contact is the one the kind is said of.
             let rows = try await store.database.query(
                 tenant: request.context.tenant,
@@ -43,8 +51,10 @@ struct RelationshipEndpoint {
                         'direction', case when r.kind = any($3::text[]) then 'mutual'
                             when r.contact_id = $2 then 'to' else 'from' end,
                         'contact_id', case when r.contact_id = $2 then r.other_contact_id else r.contact_id end,
-                        'organization_id', r.organization_id, 'since', r.since, 'note', r.note,
-                        'name', coalesce(c.display_name, o.name)) order by r.created_at, r.id), '[]')
+                        'organization_id', r.organization_id,
+                        'since', case when $4::boolean then r.since end, 'note', case when $5::boolean then r.note end,
+                        'name', coalesce(case when $6::boolean then c.display_name end,
+                            case when $7::boolean then o.name end, '')) order by r.created_at, r.id), '[]')
                     from contacts.relationship r
                     left join contacts.contact c on c.tenant_id = r.tenant_id and c.deleted_at is null
                         and c.id = case when r.contact_id = $2 then r.other_contact_id else r.contact_id end
@@ -55,7 +65,9 @@ struct RelationshipEndpoint {
                     """,
                     [
                         request.context.tenant.parameter, .uuid(id),
-                        .array(Relationship.mutual.map { $0 }),
+                        .array(Relationship.mutual.map { $0 }), .bool(!hidden.contains("since")),
+                        .bool(!hidden.contains("note")), .bool(names(Contact.type, "display_name")),
+                        .bool(names(Organization.type, "name")),
                     ]), readOnly: true)
             return EndpointResponse(200, Array(#"{"items":\#(rows.text(0, 0) ?? "[]")}"#.utf8))
         }

@@ -61,7 +61,8 @@ struct LeadConversion {
                 store.outbox.enqueue([try PendingJob(job, traceparent: request.context.traceparent)], in: transaction)
                 return try await store.change(Lead.type, lead, setting: values, request.context, in: transaction)
             }
-            return EndpointResponse(202, lead.json(Lead.type), headers: [(.eTag, "\"\(lead.version)\"")])
+            return EndpointResponse(
+                202, request.context.json(lead, Lead.type), headers: [(.eTag, "\"\(lead.version)\"")])
         }
     }
 

@@ -17,6 +17,8 @@ struct StageHistoryEndpoint {
             try request.allow([])
             let id = try request.id()
             _ = try await store.get(Opportunity.type, id, fields: [], request.context)
+            try request.context.requireVisible(["stage_id"], Opportunity.type)
+            try request.context.requireVisible(["name"], Stage.type)
             let rows = try await store.database.query(
                 tenant: request.context.tenant,
                 Statement(

@@ -50,7 +50,13 @@ extension RecordStore {
                 "count": JSONValue(groups.int(row, 2)!),
             ]
         }
-        let changes = try (0..<results[1].count).map { try JSONParser.parse(results[1].text($0, 0)!.utf8) }
+        let changes = try (0..<results[1].count).map { row -> JSONValue in
+            let entry = try JSONParser.parse(results[1].text(row, 0)!.utf8)
+            guard var members = entry.object, let type = members["record_type"]?.text.flatMap(catalogue.type(named:))
+            else { return entry }
+            members["changes"] = context.visible(members["changes"] ?? .null, type)
+            return .object(members)
+        }
         let answer: JSONValue = [
             "id": .string(id.lowercased), "at": .string(Timestamp.rfc3339(groups.time(0, 3)!)),
             "actor": .string(groups.text(0, 4)!), "request_id": .string(groups.text(0, 5)!),
@@ -92,7 +98,7 @@ extension RecordStore {
             try await beginUndoing(id, by: context.changeSet, in: transaction)
             let records = try await self.records(of: id, after: nil, limit: Int(Int32.max), in: transaction)
             let reversals = try await self.reversals(of: id, records, undoing: context.changeSet, in: transaction)
-            let outcome = try await reverse(reversals, context, in: transaction)
+            let outcome = try await reverse(reversals, context, in: transaction).visible(to: context, catalogue)
             if policy == .refuse && !outcome.conflicts.isEmpty { throw outcome.refusal }
             endUndoing(id, by: context.changeSet, isWhole: outcome.conflicts.isEmpty, in: transaction)
             return WriteResult(
@@ -301,6 +307,8 @@ extension RecordStore {
                 let scope = try context.scope(of: life == .stays ? .update : .delete, on: type)
                 try context.require(record!, within: scope, type)
                 if values.isEmpty && life == .stays { continue }
+                let set = values.keys.filter { type.field($0)?.isReadOnly == false }
+                try context.requireWritable(set, type, in: .update)
                 try await put(record!, type, values, life, context, in: transaction)
                 outcome.undone += 1
             }
@@ -346,7 +354,9 @@ extension RecordStore {
     /// A set is shown to whoever may read all records of its types, and to who made it.
     private func requireReadable(types: [String], isOwn: Bool, _ context: WriteContext) throws {
         for type in Set(types).compactMap(catalogue.type(named:)) {
-            guard let scope = try? context.scope(of: .read, on: type), scope == .all || isOwn else {
+            guard let scope = try? context.scope(of: .read, on: type),
+                (scope == .all && type.rules.visibility == nil) || isOwn
+            else {
                 throw Problem.notFound("change set")
             }
         }
@@ -371,6 +381,21 @@ struct UndoOutcome: Sendable {
     mutating func add(_ found: [RecordReversal.Conflict]) {
         conflictCount += found.count
         conflicts += found.prefix(Self.listed - conflicts.count)
+    }
+
+    /// The outcome without values that the bearer may not see.
+    func visible(to context: WriteContext, _ catalogue: Catalogue) -> UndoOutcome {
+        var copy = self
+        copy.conflicts = conflicts.map { conflict in
+            guard let name = conflict.field, let type = catalogue.type(named: conflict.type),
+                context.hidden(type).contains(name)
+            else { return conflict }
+            var blank = conflict
+            blank.expected = .null
+            blank.current = .null
+            return blank
+        }
+        return copy
     }
 
     func json(changeSet: UUID) -> JSONValue {

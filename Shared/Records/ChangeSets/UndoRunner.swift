@@ -22,6 +22,7 @@ extension RecordStore {
     ) async throws -> WriteResult {
         // A job has no bearer: whoever starts one must be allowed all that it does.
         for type in types.compactMap(catalogue.type(named:)) {
+            try context.requireWritable(type.fields.map(\.name), type, in: .update)
             for action in [Action.update, .delete] {
                 guard try context.scope(of: action, on: type) == .all else {
                     throw Problem(403, "forbidden", "Your roles do not reach all \(type.plural) of this change set.")

@@ -39,6 +39,8 @@ package indirect enum FieldKind: Sendable {
     case tags(max: Int)
     /// Up to `max` objects of these fields.
     case list([Field], max: Int)
+    /// Any JSON object of at most `max` bytes: what it may hold is for the type's rules to say.
+    case json(max: Int)
 }
 
 /// One field of a record type.
@@ -133,7 +135,7 @@ package struct Field: Sendable {
         case .timestamp: ["timestamptz"]
         case .reference, .foreignID: ["uuid"]
         case .money: ["bigint", "text"]
-        case .tags, .list: ["jsonb"]
+        case .tags, .list, .json: ["jsonb"]
         }
     }
 }

@@ -34,6 +34,13 @@ package struct FieldReader: Sendable {
             return try money(value, at: pointer)
         case .tags(let maximum):
             return [try tags(value, maximum: maximum, at: pointer)]
+        case .json(let maximum):
+            guard value.object != nil else { throw FieldError(pointer, "not_an_object", "An object belongs here.") }
+            let text = value.encoded
+            guard text.utf8.count <= maximum else {
+                throw FieldError(pointer, "too_long", "At most \(maximum) bytes of JSON.")
+            }
+            return [text]
         case .list(let fields, let maximum):
             return [try list(value, of: fields, maximum: maximum, at: pointer)]
         default:

@@ -97,15 +97,36 @@ package struct LikenessRules: Sendable {
     /// Records that are likely the same as the draft, as the answer shows them, from what was read; empty for none.
     /// Asked only for bearers who may read all records of the type: to others they do not exist.
     package let judge: @Sendable (Draft, TenantID, [Rows]) -> [JSONValue]
+    /// The fields whose values the reasons quote: where one of them is hidden from the bearer, no reason is given.
+    package let compares: Set<String>
 
     package init(
+        compares: Set<String>,
         index: @escaping @Sendable (Draft, TenantID) -> [Statement],
         reads: @escaping @Sendable (Draft, TenantID) -> [Statement],
         judge: @escaping @Sendable (Draft, TenantID, [Rows]) -> [JSONValue]
     ) {
+        self.compares = compares
         self.index = index
         self.reads = reads
         self.judge = judge
+    }
+}
+
+/// Whose a record is to see, said twice: in queries, and of a record at hand, which nobody puts out of their own sight.
+package struct RecordVisibility: Sendable {
+    /// SQL on rows of `alias` that holds for those which the user of the team is shown.
+    package let condition:
+        @Sendable (_ user: UUID?, _ team: UUID?, _ alias: String, _ builder: inout SQLBuilder) -> String
+    /// The same of one record.
+    package let includes: @Sendable (_ record: Record, _ user: UUID?, _ team: UUID?) -> Bool
+
+    package init(
+        condition: @escaping @Sendable (UUID?, UUID?, String, inout SQLBuilder) -> String,
+        includes: @escaping @Sendable (Record, UUID?, UUID?) -> Bool
+    ) {
+        self.condition = condition
+        self.includes = includes
     }
 }
 
@@ -121,6 +142,8 @@ package struct RecordRules: Sendable {
     package var after: (@Sendable (Change, TenantTransaction, Outbox) async throws -> Void)?
     /// Asked before a creation over HTTP, unless the caller allows duplicates.
     package var likeness: LikenessRules?
+    /// Which records a bearer is shown besides what their roles' scopes say. For everybody else they do not exist.
+    package var visibility: RecordVisibility?
 
     package init(
         prepare: @escaping @Sendable (inout Draft) throws -> Void = { _ in },

@@ -21,11 +21,18 @@ package struct Exports: Sendable {
         // A filter that can't be compiled is refused here, not in the job.
         if let filter = options.filter {
             var builder = SQLBuilder([context.tenant.parameter])
-            _ = try FilterCompiler(catalogue: store.catalogue, defaults: context.defaults)
-                .sql(filter, type: options.type, &builder)
+            _ = try FilterCompiler(
+                catalogue: store.catalogue, defaults: context.defaults, reach: FilterReach(context)
+            )
+            .sql(filter, type: options.type, &builder)
+        }
+        let reach = ExportReach(context, scope: scope, options.type, store.catalogue)
+        if let asked = options.fields?.intersection(reach.left ?? []).sorted(), !asked.isEmpty {
+            throw Problem(
+                403, "forbidden_field", "Your roles keep out of exports: \(asked.joined(separator: ", ")).",
+                fields: asked.map { FieldError("/fields", "forbidden_field", "\($0) is hidden from your roles.") })
         }
         let id = UUID.v7()
-        let reach = ExportReach(scope: scope, user: context.user?.lowercased, team: context.team?.lowercased)
         let job = PendingJob(
             name: "\(schema).run-export", queue: "\(schema).import",
             payload: try JobCoding.encode(RunExport(exportID: id)), options: .long, traceparent: context.traceparent)
@@ -64,7 +71,8 @@ package struct Exports: Sendable {
             tenant: context.tenant,
             Statement(
                 """
-                select record_type, format, actor, pieces, bytes, finished_at, finished_at < now() - interval '1 day'
+                select record_type, format, actor, pieces, bytes, finished_at, finished_at < now() - interval '1 day',
+                    options, reach
                 from \(schema).export where tenant_id = $1 and id = $2
                 """, [context.tenant.parameter, .uuid(id)]), readOnly: true)
         guard rows.count == 1, let type = store.catalogue.type(named: rows.text(0, 0)!),
@@ -73,6 +81,13 @@ package struct Exports: Sendable {
         else { throw Problem.notFound("export") }
         guard let finished = rows.time(0, 5) else {
             throw Problem(409, "not_finished", "The export is still being written.", headers: [("Retry-After", "1")])
+        }
+        // What was hidden from its owner since then is not handed out any more.
+        let options = try ExportOptions(try JSONParser.parse(rows.text(0, 7)!.utf8), catalogue: store.catalogue)
+        let reach = try JobCoding.decode(ExportReach.self, from: Array(rows.text(0, 8)!.utf8))
+        let written = (options.fields ?? Set(type.fields.map(\.name))).subtracting(reach.left ?? [])
+        if let hidden = context.permissions?.hiddenInExports(of: type.name), !hidden.isDisjoint(with: written) {
+            throw Problem(403, "forbidden_field", "The file holds fields that your roles hide by now.")
         }
         if rows.bool(0, 6) == true { throw Problem(410, "expired", "Exports can be downloaded for a day.") }
         let format = FileFormat(rows.text(0, 1)!, of: type) ?? .csv
@@ -167,10 +182,12 @@ package struct ExportRunner: Sendable {
     ) async throws -> Position? {
         let type = plan.options.type
         var builder = SQLBuilder([transaction.tenant.parameter, .text(position.last), .int(Self.pageSize)])
-        var conditions = condition(plan.reach, &builder)
+        var conditions = WriteContext.condition(
+            plan.reach.scope, type, user: plan.reach.userID, team: plan.reach.teamID, &builder)
         if let filter = plan.options.filter {
             let compiler = FilterCompiler(
-                catalogue: store.catalogue, defaults: try await TenantDefaults(transaction))
+                catalogue: store.catalogue, defaults: try await TenantDefaults(transaction),
+                reach: FilterReach(plan.reach))
             conditions += " and " + (try compiler.sql(filter, type: type, &builder))
         }
         let rows = try await transaction.query(
@@ -179,7 +196,10 @@ package struct ExportRunner: Sendable {
             where r.tenant_id = $1 and r.id > $2::uuid and r.deleted_at is null\(conditions)
             order by r.id limit $3
             """, builder.parameters)
-        let text = ExportText(type: type, format: plan.options.format, fields: plan.options.fields)
+        let left = Set(plan.reach.left ?? [])
+        let fields =
+            left.isEmpty ? plan.options.fields : (plan.options.fields ?? Set(type.fields.map(\.name))).subtracting(left)
+        let text = ExportText(type: type, format: plan.options.format, fields: fields)
         var piece = position.pieces == 0 ? text.header : []
         for row in 0..<rows.count { text.append(rows, row, to: &piece) }
         var next = position
@@ -204,12 +224,6 @@ package struct ExportRunner: Sendable {
                 [transaction.tenant.parameter, .uuid(id), .int(position.pieces), .bytes(piece)]))
         context.progress(done: next.records, total: nil, in: transaction)
         return next
-    }
-
-    private func condition(_ reach: ExportReach, _ builder: inout SQLBuilder) -> String {
-        WriteContext.condition(
-            reach.scope, user: reach.user.flatMap(UUID.init(uuidString:)),
-            team: reach.team.flatMap(UUID.init(uuidString:)), &builder)
     }
 }
 

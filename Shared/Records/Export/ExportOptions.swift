@@ -1,3 +1,4 @@
+import Foundation
 import Tenancy
 
 /// What a caller wants of an export.
@@ -69,4 +70,24 @@ package struct ExportReach: Codable, Sendable {
     let scope: Scope
     let user: String?
     let team: String?
+    /// By type: what a filter reaches through references, and the fields that it must not ask about.
+    var targets: [String: Scope]?
+    var hidden: [String: [String]]?
+    /// Fields of the exported type that are left out.
+    var left: [String]?
+
+    var userID: UUID? { user.flatMap(UUID.init(uuidString:)) }
+    var teamID: UUID? { team.flatMap(UUID.init(uuidString:)) }
+
+    init(_ context: WriteContext, scope: Scope, _ type: RecordType, _ catalogue: Catalogue) {
+        self.scope = scope
+        user = context.user?.lowercased
+        team = context.team?.lowercased
+        guard let permissions = context.permissions else { return }
+        targets = [:]
+        for other in catalogue.types { targets?[other.name] = permissions.scope(of: .read, on: other.name) }
+        let restricted = catalogue.types.map { ($0.name, permissions.hidden(of: $0.name).sorted()) }
+        hidden = Dictionary(uniqueKeysWithValues: restricted.filter { !$0.1.isEmpty })
+        left = permissions.hiddenInExports(of: type.name).sorted()
+    }
 }

@@ -6,16 +6,19 @@ extension RecordStore {
     /// what never was, or lies outside the bearer's scope.
     package func history(_ type: RecordType, _ id: UUID, _ context: WriteContext) async throws -> [UInt8] {
         _ = try await standing(type, id, context)
+        let hidden = context.hidden(type)
+        // A digest is of all that changed: whoever knew it and the rest could try the hidden values one by one.
+        let digest = hidden.isEmpty ? ", 'digest', encode(digest, 'hex')" : ""
         let rows = try await database.query(
             tenant: context.tenant,
             Statement(
                 """
                 select json_build_object('version', version, 'at', to_char(at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
                     'actor', actor, 'request_id', request_id, 'change_set', change_set, 'operation', operation,
-                    'changes', changes, 'digest', encode(digest, 'hex'))
+                    'changes', changes - $4::text[]\(digest))
                 from \(type.schema).history
                 where tenant_id = $1 and record_type = $2 and record_id = $3 order by version desc limit 200
-                """, [context.tenant.parameter, .text(type.name), .uuid(id)]), readOnly: true)
+                """, [context.tenant.parameter, .text(type.name), .uuid(id), .array(hidden.sorted())]), readOnly: true)
         var body = Array(#"{"items":["#.utf8)
         for row in 0..<rows.count {
             if row > 0 { body.append(UInt8(ascii: ",")) }
@@ -25,11 +28,15 @@ extension RecordStore {
         return body
     }
 
-    /// The record as it was at `moment`, folded from its history. Throws 404 where it was not there yet or was deleted.
+    /// The record as it was at `moment`, folded from its history; what it referred to then is expanded as it is now.
+    /// Throws 404 where it was not there yet or was deleted.
     package func get(
-        _ type: RecordType, _ id: UUID, asOf moment: Date, fields: Set<String>? = nil, _ context: WriteContext
+        _ type: RecordType, _ id: UUID, asOf moment: Date, fields: Set<String>? = nil,
+        expanding expansions: [Expansion] = [], _ context: WriteContext
     ) async throws -> (body: [UInt8], version: Int) {
+        try requireExpandable(expansions, type, context)
         _ = try await standing(type, id, context)
+        let fields = try context.shown(type, asking: fields)
         let rows = try await database.query(
             tenant: context.tenant,
             Statement(
@@ -43,14 +50,24 @@ extension RecordStore {
         }
         var body: [UInt8] = []
         RecordJSON.append(record, type: type, only: fields, to: &body)
+        if !expansions.isEmpty {
+            let ids = expansions.map { record.text($0.field.name) }
+            try await expanded(expansions, [ids], context).append(to: &body, ids)
+        }
         return (body, record.version)
+    }
+
+    /// A record, living or deleted, that the bearer may read; throws 404. Its values are all there, hidden ones too: show
+    /// it by `WriteContext.json`.
+    package func record(_ type: RecordType, _ id: UUID, _ context: WriteContext) async throws -> Record {
+        try await standing(type, id, context)
     }
 
     /// A record, living or deleted, within the bearer's scope; throws 404.
     func standing(_ type: RecordType, _ id: UUID, _ context: WriteContext) async throws -> Record {
         let scope = try context.scope(of: .read, on: type)
         var builder = SQLBuilder([context.tenant.parameter, .uuid(id)])
-        let condition = context.condition(scope, &builder)
+        let condition = context.condition(scope, type, &builder)
         let rows = try await database.query(
             tenant: context.tenant,
             Statement(

@@ -137,7 +137,14 @@ package struct ImportUpload: Sendable {
     }
 
     /// Throws 403 unless the bearer may import records of the type: asked before a byte of the file is kept.
-    package func check(_ options: ImportOptions) throws { _ = try context.scope(of: .import, on: options.type) }
+    /// So is every field that the options name which the bearer may not set; those that the file names are for the job.
+    package func check(_ options: ImportOptions) throws {
+        _ = try context.scope(of: .import, on: options.type)
+        if options.source != nil { try context.requireWritable(["source"], options.type, in: .import) }
+        guard let mapping = options.mapping else { return }
+        try context.requireWritable(
+            try ImportMapping(mapping, type: options.type).fields, options.type, in: .import)
+    }
 
     /// Throws 403 unless the bearer may import records of some type.
     package func checkAny() throws {
@@ -161,7 +168,7 @@ package struct ImportUpload: Sendable {
         try Self.checkText(buffer.prefix(4096))
         if !buffer.isEmpty { try await write(buffer) }
         guard bytes > 0 else { throw Problem.invalid("/file", "empty_file", "The file is empty.") }
-        _ = try context.scope(of: .import, on: options.type)
+        try check(options)
         let schema = store.outbox.schema
         var job = PendingJob(
             name: "\(schema).run-import", queue: "\(schema).import",
@@ -180,13 +187,14 @@ package struct ImportUpload: Sendable {
             Statement(
                 """
                 insert into \(schema).import (tenant_id, id, job_id, record_type, format, options, bytes, chunks, actor,
-                    change_set)
-                values ($1, $2, $3, $4, $5, $6::jsonb, $7, $8, $9, $10)
+                    change_set, unwritable)
+                values ($1, $2, $3, $4, $5, $6::jsonb, $7, $8, $9, $10, $11::text[])
                 """,
                 [
                     context.tenant.parameter, .uuid(id), .uuid(job.id), .text(options.type.name),
                     .text(options.format.name), .text(options.json.encoded), .int(bytes), .int(chunks),
                     .text(context.actor), .uuid(context.changeSet),
+                    .array(context.unwritable(options.type, in: .import).sorted()),
                 ]),
             store.outbox.statusStatement(job, total: bytes, note: "bytes", tenant: context.tenant),
         ]

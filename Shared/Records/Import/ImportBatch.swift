@@ -183,6 +183,13 @@ struct ImportBatch: Sendable {
             let own = members.filter { name, _ in
                 !RecordType.systemColumns.contains(name) && type.field(name)?.isReadOnly != true
             }
+            let forbidden = plan.unwritable.intersection(own.keys).sorted()
+            guard forbidden.isEmpty else {
+                throw Problem.invalid(
+                    forbidden.map {
+                        FieldError("/\($0)", "forbidden_field", "Your roles do not let you set this field.")
+                    })
+            }
             return .object(constants.merging(own) { $1 })
         }
         guard row.fields.count == header.count else {

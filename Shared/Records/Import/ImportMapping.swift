@@ -68,6 +68,16 @@ package struct ImportMapping: Sendable {
             }, uniquingKeysWith: { $1 })
     }
 
+    /// The fields that the columns go to.
+    var fields: Set<String> {
+        Set(
+            targets.map { _, target in
+                switch target {
+                case .field(let field), .list(let field), .entry(let field, _), .member(let field, _): field.name
+                }
+            })
+    }
+
     private static func target(_ path: String, type: RecordType) -> Target? {
         let parts = path.split(separator: ".", maxSplits: 1).map(String.init)
         guard let head = parts.first, let field = type.field(head), !field.isReadOnly else { return nil }

@@ -71,7 +71,7 @@ package struct ImportRunner: Sendable {
         let schema = store.outbox.schema
         let rows = try await transaction.query(
             """
-            select options, bytes, chunks, position, change_set, actor from \(schema).import
+            select options, bytes, chunks, position, change_set, actor, to_json(unwritable) from \(schema).import
             where tenant_id = $1 and id = $2
             """, [transaction.tenant.parameter, .uuid(id)])
         guard rows.count == 1, let options = try rows.text(0, 0).map({ try JSONParser.parse($0.utf8) }) else {
@@ -86,6 +86,7 @@ package struct ImportRunner: Sendable {
         return ImportPlan(
             id: id, schema: schema, options: try ImportOptions(options, catalogue: store.catalogue),
             bytes: rows.int(0, 1)!, chunks: rows.int(0, 2)!, context: write,
+            unwritable: Set(try JSONParser.parse(rows.text(0, 6)!.utf8).array?.compactMap(\.text) ?? []),
             state: ImportState(
                 offset: position["offset"]?.int ?? 0, rows: position["rows"]?.int ?? 0,
                 lines: position["lines"]?.int ?? 0,
@@ -175,6 +176,8 @@ struct ImportPlan: Sendable {
     let bytes: Int
     let chunks: Int
     let context: WriteContext
+    /// Fields that whoever asked for the import must not set.
+    let unwritable: Set<String>
     let state: ImportState
 
     func mapping(header: [String]) throws -> ImportMapping {
@@ -202,6 +205,13 @@ struct ImportPlan: Sendable {
             throw PermanentFailure(
                 code: "column_missing",
                 message: "The mapping names columns that the file lacks: \(missing.joined(separator: ", ")).")
+        }
+        let forbidden = mapping.fields.intersection(unwritable).sorted()
+        guard forbidden.isEmpty else {
+            throw PermanentFailure(
+                code: "forbidden_field",
+                message: "The roles of whoever asked for the import do not let them set: "
+                    + "\(forbidden.joined(separator: ", ")). Give a mapping without them.")
         }
         guard !mapping.targets.isEmpty else {
             throw PermanentFailure(

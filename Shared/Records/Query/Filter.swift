@@ -83,11 +83,17 @@ package struct FilterCompiler {
     let catalogue: Catalogue
     let defaults: TenantDefaults
     let now: Date
+    let reach: FilterReach?
 
-    package init(catalogue: Catalogue, defaults: TenantDefaults, now: Date = Date()) {
+    /// Without a `reach` nothing is out of it: for the service's own filters. A bearer's filter gets the bearer's, or
+    /// it tells of values that they may not read.
+    package init(
+        catalogue: Catalogue, defaults: TenantDefaults, now: Date = Date(), reach: FilterReach? = nil
+    ) {
         self.catalogue = catalogue
         self.defaults = defaults
         self.now = now
+        self.reach = reach
     }
 
     /// SQL for `filter` on rows of `type`, aliased `alias`. `$1` must be the tenant.
@@ -125,6 +131,7 @@ package struct FilterCompiler {
             return try compare("\(alias).\(path)", field, op, value, path, &builder)
         }
         guard let field = type.field(path) else { throw unknown(path) }
+        try requireVisible(field, type)
         switch field.kind {
         case .money:
             // A money field alone means its amount.
@@ -147,6 +154,7 @@ package struct FilterCompiler {
         _ builder: inout SQLBuilder
     ) throws(Problem) -> String {
         if let field = type.field(head) {
+            try requireVisible(field, type)
             switch field.kind {
             case .money where tail == "amount":
                 let amount = Field("amount", .integer(min: .min, max: .max), field.label)
@@ -183,12 +191,28 @@ package struct FilterCompiler {
         guard let field = type.field("\(head)_id"), case .reference(let name) = field.kind,
             let target = catalogue.type(named: name)
         else { throw unknown("\(head).\(tail)") }
+        try requireVisible(field, type)
         let inner = "\(alias)_\(head)"
+        var reachable = ""
+        if let reach {
+            guard let scope = reach.scope(target) else {
+                throw Problem(403, "forbidden", "Your roles do not allow you to read \(target.plural).")
+            }
+            // A record that the bearer may not read answers nothing, as one that is not there.
+            reachable = reach.condition(scope, target, inner, &builder)
+        }
         let test = try condition(tail, op, value, type: target, alias: inner, &builder)
         return """
             exists (select 1 from \(target.table) as \(inner) where \(inner).tenant_id = $1 \
-            and \(inner).id = \(alias).\(head)_id and \(inner).deleted_at is null and \(test))
+            and \(inner).id = \(alias).\(head)_id and \(inner).deleted_at is null\(reachable) and \(test))
             """
+    }
+
+    private func requireVisible(_ field: Field, _ type: RecordType) throws(Problem) {
+        guard let reach, reach.hidden(type).contains(field.name) else { return }
+        throw Problem(
+            403, "forbidden_field", "Your roles hide of \(type.plural): \(field.name).",
+            fields: [FieldError("/\(field.name)", "forbidden_field", "Your roles hide this field.")])
     }
 
     private func compare(
@@ -217,8 +241,8 @@ package struct FilterCompiler {
             }
             return "\(column) = any(\(builder.bind(.array(texts), type + "[]")))"
         case .contains, .starts:
-            guard type == "text", let wanted = value.text, !wanted.isEmpty else {
-                throw bad(path, "\(op.rawValue) takes a text, for a field of text.")
+            guard type == "text", let wanted = value.text, !wanted.isEmpty, Self.isClean(wanted) else {
+                throw bad(path, "\(op.rawValue) takes a text without control characters, for a field of text.")
             }
             let pattern = wanted.reduce(into: "") { result, character in
                 if "\\%_".contains(character) { result.append("\\") }
@@ -244,7 +268,9 @@ package struct FilterCompiler {
             let to = builder.bind(.time(upper), "timestamptz")
             return "(\(column) >= \(from) and \(column) < \(to))"
         case .matches:
-            guard type == "text", let wanted = value.text else { throw bad(path, "matches takes a text, for text.") }
+            guard type == "text", let wanted = value.text, Self.isClean(wanted) else {
+                throw bad(path, "matches takes a text without control characters, for text.")
+            }
             let query = builder.bind(.text(wanted), "text")
             return "to_tsvector('simple', coalesce(\(column), '')) @@ websearch_to_tsquery('simple', \(query))"
         }
@@ -305,6 +331,13 @@ package struct FilterCompiler {
             return text
         } catch {
             throw bad(path, error.message)
+        }
+    }
+
+    /// No text that is kept has other control characters: nobody can look for them.
+    private static func isClean(_ text: String) -> Bool {
+        text.unicodeScalars.allSatisfy {
+            ($0.value >= 32 && !(127...159).contains($0.value)) || [9, 10, 13].contains($0.value)
         }
     }
 

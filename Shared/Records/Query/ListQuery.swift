@@ -22,12 +22,15 @@ package struct ListQuery: Sendable {
     package var count: Count?
     /// Fields to show; nil for all.
     package var fields: Set<String>?
+    /// References to show with the records they lead to.
+    package var expansions: [Expansion] = []
 
     package init() {}
 
     /// Reads the parameters of a query string. Unknown ones are refused: a misspelt filter must not show everything.
     package init(parameters: [(name: String, value: String)], type: RecordType) throws(Problem) {
         var conditions: [Filter] = []
+        var selection: (fields: String?, expand: String?) = (nil, nil)
         for (name, value) in parameters {
             switch name {
             case "filter":
@@ -56,7 +59,8 @@ package struct ListQuery: Sendable {
                     throw .badRequest("invalid_parameter", "count is exact or estimate.")
                 }
                 count = wanted
-            case "fields": fields = try Self.fields(value, type: type)
+            case "fields": selection.fields = value
+            case "expand": selection.expand = value
             default:
                 guard name.hasPrefix("filter["), name.hasSuffix("]") else {
                     throw .badRequest("unknown_parameter", "There is no parameter \(name.prefix(60)).")
@@ -64,6 +68,7 @@ package struct ListQuery: Sendable {
                 conditions.append(try Self.short(name, value))
             }
         }
+        (fields, expansions) = try Expansion.selection(fields: selection.fields, expand: selection.expand, type: type)
         if sort.isEmpty { sort = try Self.sort(type.defaultSort, type: type) }
         guard conditions.count <= 20 else { throw .badRequest("invalid_filter", "Too many filters.") }
         filter = conditions.isEmpty ? nil : conditions.count == 1 ? conditions[0] : .and(conditions)

@@ -13,7 +13,27 @@ extension RecordStore {
         guard !type.searchFields.isEmpty, let query = SearchWords.query(text, tenant: context.tenant) else { return [] }
         let rows = try await database.query(
             tenant: context.tenant, hitsStatement(type, query, most), readOnly: true)
-        return (0..<rows.count).map { rows.uuid($0, 0)! }
+        let ids = (0..<rows.count).map { rows.uuid($0, 0)! }
+        let hidden = context.hidden(type)
+        if ids.isEmpty || !type.searchFields.contains(where: { hidden.contains($0.name) }) { return ids }
+        return try await visible(ids, type, text, hidden, context)
+    }
+
+    /// Those of the hits that are found by what the bearer may see: the index knows the words of all fields, and to be
+    /// found by a hidden one would tell its value.
+    private func visible(
+        _ ids: [UUID], _ type: RecordType, _ text: String, _ hidden: Set<String>, _ context: WriteContext
+    ) async throws -> [UUID] {
+        let fields = type.searchFields.filter { !hidden.contains($0.name) }
+        let rows = try await database.query(
+            tenant: context.tenant,
+            Statement(
+                "select \(type.selectList) from \(type.table) where tenant_id = $1 and id = any($2::uuid[])",
+                [context.tenant.parameter, .array(ids.map(\.lowercased))]), readOnly: true)
+        let found = (0..<rows.count).map { Record(rows, $0, type: type) }
+            .filter { SearchWords.matches($0, text, fields: fields) }
+        let known = Set(found.map(\.id))
+        return ids.filter(known.contains)
     }
 
     private func hitsStatement(_ type: RecordType, _ query: String, _ most: Int) -> Statement {
@@ -34,12 +54,13 @@ extension RecordStore {
             let ids = try await hits(type, text, most: limit * 5, context)
             if ids.isEmpty { continue }
             var builder = SQLBuilder([context.tenant.parameter, .array(ids.map(\.lowercased))])
-            let condition = context.condition(scope, &builder)
+            let condition = context.condition(scope, type, &builder)
+            let title = type.title.flatMap { context.hidden(type).contains($0.name) ? nil : $0.columns[0] }
             let rows = try await database.query(
                 tenant: context.tenant,
                 Statement(
                     """
-                    select id, \(type.title?.columns[0] ?? "null") from \(type.table) r
+                    select id, \(title ?? "null") from \(type.table) r
                     where r.tenant_id = $1 and r.id = any($2::uuid[]) and r.deleted_at is null\(condition)
                     order by r.id desc
                     """, builder.parameters), readOnly: true)

@@ -27,9 +27,26 @@ enum SearchWords {
     /// The query as a tsquery's text; nil when nothing in it can be searched for.
     static func query(_ text: String, tenant: TenantID) -> String? {
         let prefix = prefix(tenant)
-        var terms: [String] = []
+        let terms = terms(text).map { "'\(prefix)\($0.word)'" + ($0.isPrefix ? ":*" : "") }
+        return terms.isEmpty ? nil : terms.joined(separator: " & ")
+    }
+
+    /// True when the record is found by `text` through `fields` alone, as the index finds it through all.
+    static func matches(_ record: Record, _ text: String, fields: [Field]) -> Bool {
+        var words = Set<String>()
+        for field in fields {
+            for value in record.text(field.name).map({ values($0, field) }) ?? [] { add(value, to: &words) }
+        }
+        return terms(text).allSatisfy { term in
+            term.isPrefix ? words.contains { $0.hasPrefix(term.word) } : words.contains(term.word)
+        }
+    }
+
+    /// What the text asks for: at most twelve words.
+    private static func terms(_ text: String) -> [(word: String, isPrefix: Bool)] {
+        var terms: [(String, Bool)] = []
         func add(_ word: some StringProtocol, isPrefix: Bool) {
-            if terms.count < 12 { terms.append("'\(prefix)\(word)'" + (isPrefix ? ":*" : "")) }
+            if terms.count < 12 { terms.append((String(word), isPrefix)) }
         }
         for run in runs(text) {
             switch run {
@@ -42,7 +59,7 @@ enum SearchWords {
                 }
             }
         }
-        return terms.isEmpty ? nil : terms.joined(separator: " & ")
+        return terms
     }
 
     /// `7k:`, the tenant's number to the base of 36.

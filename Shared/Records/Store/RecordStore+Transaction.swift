@@ -6,7 +6,7 @@ import Foundation
 extension RecordStore {
     func refuseStale(
         _ type: RecordType, _ current: Record, base: Int, submitted: [String: JSONValue], merging: Bool,
-        in transaction: TenantTransaction
+        _ context: WriteContext, in transaction: TenantTransaction
     ) async throws {
         let rows = try await transaction.query(
             """
@@ -20,7 +20,8 @@ extension RecordStore {
             for (name, change) in changes where baseValues[name] == nil { baseValues[name] = change["from"] ?? .null }
         }
         var conflicts: [JSONValue] = []
-        for field in type.fields {
+        let hidden = context.hidden(type)
+        for field in type.fields where !hidden.contains(field.name) {
             guard let was = baseValues[field.name] else { continue }
             // A deletion submits nothing and conflicts with every change.
             guard submitted.isEmpty || submitted[field.name] != nil else { continue }
@@ -52,7 +53,7 @@ extension RecordStore {
                     // Constraints are checked as the real run would check them, then everything is rolled back.
                     try await transaction.batch([])
                     let record = try? JSONParser.parse(result.body)
-                    let prediction = Prediction.json(transaction, record: record)
+                    let prediction = Prediction.json(transaction, record: record, context)
                     throw DryRun(
                         result: WriteResult(
                             status: 200, id: result.id, version: nil, body: prediction.encodedBytes))

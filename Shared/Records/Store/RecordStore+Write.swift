@@ -21,32 +21,50 @@ extension RecordStore {
         let draft = try self.draft(type, creating: body, context)
         try context.require(draft.record, within: scope, type)
         return try await mapping(type, context) {
-            let reads = (try? context.scope(of: .read, on: type)) == .all
-            let likeness = allowingDuplicates || !reads ? nil : type.rules.likeness
+            let likeness = likeness(for: type, allowing: allowingDuplicates, context)
             if type.rules.check == nil && type.rules.after == nil && !dryRun {
                 if let likeness {
                     let rows = try await database.batch(
                         tenant: context.tenant, likeness.reads(draft, context.tenant), readOnly: true)
-                    try refuse(likeness.judge(draft, context.tenant, rows), type)
+                    try refuse(likes(draft, rows, likeness, type, context), type)
                 }
                 return try await createAtOnce(type, draft, context)
             }
             return try await inTransaction(context, dryRun: dryRun) { transaction in
-                if let likeness {
-                    let rows = try await transaction.batch(likeness.reads(draft, context.tenant))
-                    let found = likeness.judge(draft, context.tenant, rows)
-                    if dryRun { transaction.note(LikelyDuplicates(matches: found)) } else { try refuse(found, type) }
-                }
-                for statement in type.rules.likeness?.index(draft, context.tenant) ?? [] {
-                    transaction.later(statement)
-                }
-                let record = try await insert(type, draft, context, in: transaction)
+                let record = try await admit(
+                    type, draft, unlike: likeness, dryRun: dryRun, context, in: transaction)
                 // A prediction has no id: the record it speaks of does not exist, and the real one will have another.
                 return WriteResult(
                     status: 201, id: dryRun ? nil : record.id, version: dryRun ? nil : record.version,
-                    body: record.json(type, isPrediction: dryRun))
+                    body: context.json(record, type, isPrediction: dryRun))
             }
         }
+    }
+
+    /// Inserts a draft that came over HTTP: refuses it where it is likely here already, if that is asked.
+    func admit(
+        _ type: RecordType, _ draft: Draft, unlike likeness: LikenessRules?, dryRun: Bool, _ context: WriteContext,
+        in transaction: TenantTransaction
+    ) async throws -> Record {
+        if let likeness {
+            let rows = try await transaction.batch(likeness.reads(draft, context.tenant))
+            let found = likes(draft, rows, likeness, type, context)
+            if dryRun { transaction.note(LikelyDuplicates(matches: found)) } else { try refuse(found, type) }
+        }
+        for statement in type.rules.likeness?.index(draft, context.tenant) ?? [] { transaction.later(statement) }
+        return try await insert(type, draft, context, in: transaction)
+    }
+
+    /// How likely duplicates of a creation are looked for; nil where they are not: only those are told of them who may
+    /// read all.
+    func likeness(for type: RecordType, allowing: Bool, _ context: WriteContext) -> LikenessRules? {
+        allowing || (try? context.scope(of: .read, on: type)) != .all ? nil : type.rules.likeness
+    }
+
+    private func likes(
+        _ draft: Draft, _ rows: [Rows], _ likeness: LikenessRules, _ type: RecordType, _ context: WriteContext
+    ) -> [JSONValue] {
+        likeness.judge(draft, context.tenant, rows).map { context.visible(duplicate: $0, type) }
     }
 
     private func refuse(_ duplicates: [JSONValue], _ type: RecordType) throws(Problem) {
@@ -63,7 +81,7 @@ extension RecordStore {
         let change = self.change(.create, draft, context)
         let effects = try type.rules.effects(change)
         let jobs = try self.jobs(of: effects, context)
-        let result = WriteResult(status: 201, id: draft.record.id, version: 1, body: draft.record.json(type))
+        let result = WriteResult(status: 201, id: draft.record.id, version: 1, body: context.json(draft.record, type))
         var statements = context.idempotency.map { [remember(result, $0, context)] } ?? []
         let writer = RecordStatements(type: type)
         statements += referenceChecks(type, draft, context)
@@ -88,23 +106,34 @@ extension RecordStore {
         guard type.operations.contains(.update) else {
             throw Problem(405, "not_allowed", "These records are not changed.")
         }
-        let scope = try context.scope(of: .update, on: type)
         guard let members = patch.object else { throw Problem.invalid("", "not_an_object", "A patch is an object.") }
+        _ = try context.scope(of: .update, on: type)
         return try await mapping(type, context) {
             try await inTransaction(context, dryRun: dryRun) { transaction in
-                let before = try await found(type, id, scope, context, in: transaction)
-                if case .version(let version) = precondition, version != before.version {
-                    try await refuseStale(
-                        type, before, base: version, submitted: members, merging: merging, in: transaction)
-                }
-                var draft = Draft(
-                    before: before, record: before, defaults: context.defaults, user: context.user, now: Date())
-                try apply(members, to: &draft, type)
-                try context.require(draft.record, within: scope, type)
-                let after = try await update(type, draft, context, in: transaction)
-                return WriteResult(status: 200, id: id, version: after.version, body: after.json(type))
+                let after = try await revise(
+                    type, id, members, precondition: precondition, merging: merging, context, in: transaction)
+                return WriteResult(status: 200, id: id, version: after.version, body: context.json(after, type))
             }
         }
+    }
+
+    /// Merges members that came over HTTP into a record.
+    func revise(
+        _ type: RecordType, _ id: UUID, _ members: [String: JSONValue], precondition: Precondition,
+        merging: Bool = false, _ context: WriteContext, in transaction: TenantTransaction
+    ) async throws -> Record {
+        let scope = try context.scope(of: .update, on: type)
+        let before = try await found(type, id, scope, context, in: transaction)
+        try context.requireWritable(members.keys, type, in: .update)
+        if case .version(let version) = precondition, version != before.version {
+            try await refuseStale(
+                type, before, base: version, submitted: members, merging: merging, context, in: transaction)
+        }
+        var draft = Draft(
+            before: before, record: before, defaults: context.defaults, user: context.user, now: Date())
+        try apply(members, to: &draft, type)
+        try context.require(draft.record, within: scope, type)
+        return try await update(type, draft, context, in: transaction)
     }
 
     /// Deletes a record softly: it can be restored for thirty days, and no longer counts for uniqueness.
@@ -114,17 +143,27 @@ extension RecordStore {
         guard type.operations.contains(.delete) else {
             throw Problem(405, "not_allowed", "These records are not deleted.")
         }
-        let scope = try context.scope(of: .delete, on: type)
+        _ = try context.scope(of: .delete, on: type)
         return try await mapping(type, context) {
             try await inTransaction(context, dryRun: dryRun) { transaction in
-                let before = try await found(type, id, scope, context, in: transaction)
-                if case .version(let version) = precondition, version != before.version {
-                    try await refuseStale(type, before, base: version, submitted: [:], merging: false, in: transaction)
-                }
-                _ = try await mark(type, before, .delete, context, in: transaction)
+                try await discard(type, id, precondition: precondition, context, in: transaction)
                 return WriteResult(status: 204, id: id, version: nil, body: [])
             }
         }
+    }
+
+    /// Deletes a record that a request over HTTP names.
+    func discard(
+        _ type: RecordType, _ id: UUID, precondition: Precondition, _ context: WriteContext,
+        in transaction: TenantTransaction
+    ) async throws {
+        let scope = try context.scope(of: .delete, on: type)
+        let before = try await found(type, id, scope, context, in: transaction)
+        if case .version(let version) = precondition, version != before.version {
+            try await refuseStale(
+                type, before, base: version, submitted: [:], merging: false, context, in: transaction)
+        }
+        _ = try await mark(type, before, .delete, context, in: transaction)
     }
 
     /// Brings a deleted record back within thirty days.
@@ -135,7 +174,7 @@ extension RecordStore {
         return try await mapping(type, context) {
             try await inTransaction(context, dryRun: dryRun) { transaction in
                 var builder = SQLBuilder([context.tenant.parameter, .uuid(id)])
-                let condition = context.condition(scope, &builder)
+                let condition = context.condition(scope, type, &builder)
                 guard
                     let before = try await lock(
                         type, id, scope: condition, builder: builder, includingDeleted: true, in: transaction)
@@ -153,7 +192,7 @@ extension RecordStore {
                     throw Problem(409, "too_late", "Records can be restored for thirty days.")
                 }
                 let after = try await mark(type, before, .restore, context, in: transaction)
-                return WriteResult(status: 200, id: id, version: after.version, body: after.json(type))
+                return WriteResult(status: 200, id: id, version: after.version, body: context.json(after, type))
             }
         }
     }
@@ -163,6 +202,7 @@ extension RecordStore {
     /// A draft of a new record from its JSON. Throws every wrong field at once.
     package func draft(_ type: RecordType, creating body: JSONValue, _ context: WriteContext) throws -> Draft {
         guard let members = body.object else { throw Problem.invalid("", "not_an_object", "A record is an object.") }
+        try context.requireWritable(members.keys, type, in: .create)
         let now = Date()
         let record = Record(
             id: .v7(at: now), version: 1, createdAt: now, updatedAt: now, deletedAt: nil, values: type.blank)
@@ -319,7 +359,7 @@ extension RecordStore {
             else { return nil }
             var builder = SQLBuilder([context.tenant.parameter, .text(id)])
             let scope = try? context.scope(of: .read, on: target)
-            let condition = scope.map { context.condition($0, &builder) } ?? " and false"
+            let condition = scope.map { context.condition($0, target, &builder) } ?? " and false"
             return Statement(
                 """
                 select platform.require_record(exists (
@@ -364,7 +404,7 @@ extension RecordStore {
         _ type: RecordType, _ id: UUID, _ scope: Scope, _ context: WriteContext, in transaction: TenantTransaction
     ) async throws -> Record {
         var builder = SQLBuilder([context.tenant.parameter, .uuid(id)])
-        let condition = context.condition(scope, &builder)
+        let condition = context.condition(scope, type, &builder)
         if let record = try await lock(type, id, scope: condition, builder: builder, in: transaction) { return record }
         // Whoever may read it is told that changing it is not theirs; to everybody else it does not exist.
         let standing = try await get(type, id, context)

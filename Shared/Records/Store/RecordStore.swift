@@ -34,11 +34,14 @@ package struct RecordStore: Sendable {
     /// it then has. Throws 404 for a record that is not there, not the tenant's, or outside the bearer's scope: the three
     /// look alike.
     package func get(
-        _ type: RecordType, _ id: UUID, fields: Set<String>? = nil, hops: Int = 20, _ context: WriteContext
+        _ type: RecordType, _ id: UUID, fields: Set<String>? = nil, expanding expansions: [Expansion] = [],
+        hops: Int = 20, _ context: WriteContext
     ) async throws -> (body: [UInt8], version: Int, id: UUID) {
         let scope = try context.scope(of: .read, on: type)
+        let fields = try context.shown(type, asking: fields)
+        try requireExpandable(expansions, type, context)
         var builder = SQLBuilder([context.tenant.parameter, .uuid(id)])
-        let condition = context.condition(scope, &builder)
+        let condition = context.condition(scope, type, &builder)
         let rows = try await database.query(
             tenant: context.tenant,
             Statement(
@@ -50,11 +53,16 @@ package struct RecordStore: Sendable {
             guard hops > 0, let survivor = try await survivor(of: id, type, context) else {
                 throw Problem.notFound(type.name)
             }
-            return try await get(type, survivor, fields: fields, hops: hops - 1, context)
+            return try await get(
+                type, survivor, fields: fields, expanding: expansions, hops: hops - 1, context)
         }
         var body: [UInt8] = []
         body.reserveCapacity(1024)
         RecordJSON.append(rows, 0, type: type, only: fields, to: &body)
+        if !expansions.isEmpty {
+            let ids = Expansion.ids(expansions, rows, 0, type)
+            try await expanded(expansions, [ids], context).append(to: &body, ids)
+        }
         return (body, rows.int(0, 1)!, id)
     }
 
@@ -78,11 +86,16 @@ package struct RecordStore: Sendable {
     /// A page of living records within the bearer's scope: `{"items": […], "next_cursor": …}`, with `count` when asked.
     package func list(_ type: RecordType, _ query: ListQuery, _ context: WriteContext) async throws -> Page {
         let scope = try context.scope(of: .read, on: type)
+        let fields = try context.shown(type, asking: query.fields)
+        // What the order is by stands in the cursor, and is told by the order itself.
+        try context.requireVisible(query.sort.map(\.field), type)
+        try requireExpandable(query.expansions, type, context)
         let statement = PageStatement(type: type, query: query)
         var builder = SQLBuilder([context.tenant.parameter])
-        var conditions = "r.tenant_id = $1 and r.deleted_at is null" + context.condition(scope, &builder)
+        var conditions = "r.tenant_id = $1 and r.deleted_at is null" + context.condition(scope, type, &builder)
         if let filter = query.filter {
-            let compiler = FilterCompiler(catalogue: catalogue, defaults: context.defaults)
+            let compiler = FilterCompiler(
+                catalogue: catalogue, defaults: context.defaults, reach: FilterReach(context))
             conditions += " and " + (try compiler.sql(filter, type: type, &builder))
         }
         if let text = query.text {
@@ -117,9 +130,12 @@ package struct RecordStore: Sendable {
         var body: [UInt8] = []
         body.reserveCapacity(shown * 900 + 64)
         body.append(contentsOf: #"{"items":["#.utf8)
+        let ids = query.expansions.isEmpty ? [] : (0..<shown).map { Expansion.ids(query.expansions, rows, $0, type) }
+        let expanded = query.expansions.isEmpty ? nil : try await expanded(query.expansions, ids, context)
         for row in 0..<shown {
             if row > 0 { body.append(UInt8(ascii: ",")) }
-            RecordJSON.append(rows, row, type: type, only: query.fields, to: &body)
+            RecordJSON.append(rows, row, type: type, only: fields, to: &body)
+            expanded?.append(to: &body, ids[row])
         }
         body.append(contentsOf: #"],"next_cursor":"#.utf8)
         JSONValue(next).write(to: &body)

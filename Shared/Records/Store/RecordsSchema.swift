@@ -96,6 +96,7 @@ package enum RecordsSchema {
                 values_left_out bigint not null default 0,
                 actor text not null,
                 change_set uuid not null,
+                unwritable text[] not null default '{}',
                 created_at timestamptz not null default now(),
                 primary key (tenant_id, id)
             ) partition by list (tenant_id);
@@ -122,6 +123,30 @@ package enum RecordsSchema {
                 primary key (tenant_id, import_id, row_number, column_name, code)
             ) partition by list (tenant_id);
             select platform.partition_by_tenant('SCHEMA.import_error');
+
+            create table SCHEMA.saved_view (
+                \(systemColumns),
+                name text not null,
+                record_type text not null,
+                filter jsonb,
+                sort text,
+                fields jsonb,
+                shared text not null,
+                primary key (tenant_id, id)
+            ) partition by list (tenant_id);
+            select platform.partition_by_tenant('SCHEMA.saved_view');
+            create index on SCHEMA.saved_view (tenant_id, created_at, id) where deleted_at is null;
+
+            -- How many requests each bearer sent on a day, in UTC, and how many of them were too many.
+            create table SCHEMA.usage_day (
+                tenant_id bigint not null,
+                day date not null,
+                actor text not null,
+                requests bigint not null,
+                refused bigint not null,
+                primary key (tenant_id, day, actor)
+            ) partition by list (tenant_id);
+            select platform.partition_by_tenant('SCHEMA.usage_day');
 
             create table SCHEMA.export (
                 tenant_id bigint not null,
@@ -152,7 +177,8 @@ package enum RecordsSchema {
             alter table SCHEMA.export_piece alter column bytes set storage external;
             select platform.partition_by_tenant('SCHEMA.export_piece');
 
-            grant select, delete on SCHEMA.idempotency, SCHEMA.import_chunk, SCHEMA.export_piece to guanxi_across;
+            grant select, delete on SCHEMA.idempotency, SCHEMA.import_chunk, SCHEMA.export_piece, SCHEMA.usage_day
+                to guanxi_across;
             grant select on SCHEMA.import, SCHEMA.job_status to guanxi_across;
 
             -- The tenant's living records of a searchable table that have all words of the query, newest first. Row
@@ -191,6 +217,9 @@ package enum RecordsSchema {
                 total := total + gone;
                 -- Downloadable for a day after its end, which is a day at most after its beginning.
                 delete from SCHEMA.export_piece where export_id < platform.uuid_lower_bound(now() - interval '48 hours');
+                get diagnostics gone = row_count;
+                total := total + gone;
+                delete from SCHEMA.usage_day where day < current_date - 400;
                 get diagnostics gone = row_count;
                 return total + gone;
             end $body$;

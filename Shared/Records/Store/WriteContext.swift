@@ -73,14 +73,26 @@ package struct WriteContext: Sendable {
         return scope
     }
 
+    /// True when `record` lies within `scope`.
+    package func reaches(_ record: Record, _ scope: Scope) -> Bool {
+        let owner = record.uuid("owner_id")
+        let isOwn = user != nil && owner == user
+        switch scope {
+        case .all: return true
+        case .own: return isOwn
+        case .team: return isOwn || (team != nil && record.uuid("team_id") == team)
+        }
+    }
+
     /// Throws 403 when `record` lies outside `scope`: nobody creates a record out of their own reach, or moves one there.
     func require(_ record: Record, within scope: Scope, _ type: RecordType) throws(Problem) {
-        let owner = record.uuid("owner_id")
+        if permissions != nil, let visibility = type.rules.visibility, !visibility.includes(record, user, team) {
+            throw Problem(
+                403, "forbidden", "You would not see this \(type.name) yourself: who may is yours to be among.")
+        }
+        if reaches(record, scope) { return }
         switch scope {
         case .all: return
-        case .own where user != nil && owner == user: return
-        case .team where user != nil && owner == user: return
-        case .team where team != nil && record.uuid("team_id") == team: return
         case .own:
             throw Problem(403, "forbidden", "Your roles reach your own \(type.plural) alone: owner_id is you.")
         case .team:
@@ -89,21 +101,26 @@ package struct WriteContext: Sendable {
         }
     }
 
-    /// The condition that limits rows aliased `r` to `scope`, with a leading `and`; empty for all.
-    func condition(_ scope: Scope, _ builder: inout SQLBuilder) -> String {
-        Self.condition(scope, user: user, team: team, &builder)
+    /// The condition that limits rows of `type`, aliased `r`, to `scope` and to what its rules show the bearer, with a
+    /// leading `and`; empty for all.
+    func condition(_ scope: Scope, _ type: RecordType, _ builder: inout SQLBuilder) -> String {
+        if permissions == nil { return "" }
+        return Self.condition(scope, type, user: user, team: team, &builder)
     }
 
     /// The same for a bearer who is no longer here.
-    static func condition(_ scope: Scope, user: UUID?, team: UUID?, _ builder: inout SQLBuilder) -> String {
+    static func condition(
+        _ scope: Scope, _ type: RecordType, user: UUID?, team: UUID?, alias: String = "r", _ builder: inout SQLBuilder
+    ) -> String {
+        let visible = type.rules.visibility.map { " and (\($0.condition(user, team, alias, &builder)))" } ?? ""
         switch scope {
-        case .all: return ""
+        case .all: return visible
         case .own:
-            return " and r.owner_id = \(builder.bind(user.map(Parameter.uuid) ?? .null, "uuid"))"
+            return " and \(alias).owner_id = \(builder.bind(user.map(Parameter.uuid) ?? .null, "uuid"))" + visible
         case .team:
             let owner = builder.bind(user.map(Parameter.uuid) ?? .null, "uuid")
             let members = builder.bind(team.map(Parameter.uuid) ?? .null, "uuid")
-            return " and (r.owner_id = \(owner) or r.team_id = \(members))"
+            return " and (\(alias).owner_id = \(owner) or \(alias).team_id = \(members))" + visible
         }
     }
 }

@@ -207,7 +207,7 @@ extension CommonEndpoints {
                 tenant: tenant,
                 [
                     Statement(
-                        "select record_type from \(schema).import where tenant_id = $1 and id = $2",
+                        "select record_type, actor from \(schema).import where tenant_id = $1 and id = $2",
                         [tenant.parameter, .uuid(id)]),
                     Statement(
                         """
@@ -219,6 +219,10 @@ extension CommonEndpoints {
                 throw Problem.notFound("import")
             }
             _ = try request.context.scope(of: .import, on: type)
+            // The rows are shown as they came: to others only where they may see every field.
+            guard results[0].text(0, 1) == request.context.actor || request.context.hidden(type).isEmpty else {
+                throw Problem.notFound("import")
+            }
             var csv = "row,column,code,message,text\r\n"
             let rows = results[1]
             for row in 0..<rows.count {

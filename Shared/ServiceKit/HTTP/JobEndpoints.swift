@@ -46,7 +46,19 @@ extension CommonEndpoints {
                 from \(schema).job_status where tenant_id = $1 and id = $2
                 """, [request.context.tenant.parameter, .uuid(id)]), readOnly: true)
         guard let text = rows.isEmpty ? nil : rows.text(0, 0) else { throw Problem.notFound("job") }
-        return EndpointResponse(200, Array(text.utf8))
+        guard text.contains("\"conflicts\""), var job = try JSONParser.parse(text.utf8).object,
+            var result = job["result"]?.object, let conflicts = result["conflicts"]?.array
+        else { return EndpointResponse(200, Array(text.utf8)) }
+        // The conflicts of an undoing quote values, and this is no place that asks whose the job is.
+        result["conflicts"] = .array(
+            conflicts.map { conflict in
+                let type = conflict["record_type"]?.text.flatMap(store.catalogue.type(named:))
+                if type.map(request.context.seesAll) == true { return conflict }
+                return .object(
+                    (conflict.object ?? [:]).filter { !["expected", "current", "message"].contains($0.key) })
+            })
+        job["result"] = .object(result)
+        return EndpointResponse(json: .object(job))
     }
 
     var cancelJob: Endpoint {

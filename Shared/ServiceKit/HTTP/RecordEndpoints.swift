@@ -26,11 +26,15 @@ package struct RecordEndpoints: Sendable {
 
     private func list(_ type: RecordType) -> Endpoint {
         let documentation = EndpointDocumentation {
-            $0.parameters = schemas.listParameters(type)
+            $0.parameters = schemas.listParameters(type) + [schemas.view]
             $0.response = schemas.page(type)
+            $0.refusals = [404]
         }
         return Endpoint(.get, "/v1/\(type.plural)", "List \(type.plural)", documentation: documentation) { request in
-            let query = try ListQuery(parameters: request.query, type: type)
+            let parameters =
+                request.parameter("view") == nil
+                ? request.query : try await SavedViews(store: store).parameters(request.query, type, request.context)
+            let query = try ListQuery(parameters: parameters, type: type)
             let page = try await store.list(type, query, request.context)
             var answer = EndpointResponse(200, page.body)
             if let cursor = page.nextCursor {
@@ -66,17 +70,18 @@ package struct RecordEndpoints: Sendable {
 
     private func get(_ type: RecordType) -> Endpoint {
         let documentation = EndpointDocumentation {
-            $0.parameters = [schemas.fields(type), schemas.asOf]
+            $0.parameters = [schemas.fields(type), schemas.asOf] + schemas.expand(type)
             $0.response = schemas.record(type)
             $0.refusals = [404]
         }
         return Endpoint(.get, "/v1/\(type.plural)/{id}", "Get \(type.oneOf)", documentation: documentation) {
             request in
-            try request.allow(["fields", "as_of"])
-            let fields = try request.parameter("fields").map { try ListQuery.fields($0, type: type) }
+            try request.allow(["fields", "as_of", "expand"])
+            let (fields, expansions) = try Expansion.selection(
+                fields: request.parameter("fields"), expand: request.parameter("expand"), type: type)
             guard let text = request.parameter("as_of") else {
                 let id = try request.id()
-                let record = try await store.get(type, id, fields: fields, request.context)
+                let record = try await store.get(type, id, fields: fields, expanding: expansions, request.context)
                 var answer = EndpointResponse(200, record.body, headers: [(.eTag, "\"\(record.version)\"")])
                 if record.id != id {
                     answer.headers.append(
@@ -88,7 +93,8 @@ package struct RecordEndpoints: Sendable {
                 throw Problem.badRequest("invalid_parameter", "as_of is a time of RFC 3339.")
             }
             // No ETag: what was is nothing to change.
-            let past = try await store.get(type, try request.id(), asOf: moment, fields: fields, request.context)
+            let past = try await store.get(
+                type, try request.id(), asOf: moment, fields: fields, expanding: expansions, request.context)
             return EndpointResponse(200, past.body)
         }
     }
@@ -163,7 +169,8 @@ package struct RecordEndpoints: Sendable {
 
     // MARK: Bulk
 
-    private static let maximumOperations = 1000
+    /// The most operations of one bulk request.
+    static let maximumOperations = 1000
 
     private func bulk(_ type: RecordType) -> Endpoint {
         let documentation = EndpointDocumentation {

@@ -31,6 +31,7 @@ struct ServiceResponder: HTTPResponder {
     let table: RouteTable
     let authenticator: Authenticator
     let limiter = RateLimiter()
+    let meter: UsageMeter
     private let strays = RouteTimers(route: "unknown", method: "any")
     let maximumBody: Int
     let proxies: TrustedProxies
@@ -106,6 +107,7 @@ struct ServiceResponder: HTTPResponder {
             }
             if principal.isSuspended { throw Problem(403, "tenant_suspended", "This tenant is suspended.") }
             let verdict = limiter.take(principal)
+            meter.count(principal, isRefused: verdict.retryAfter != nil)
             limits = [
                 (.rateLimitPolicy, "\"default\";q=\(verdict.limit);w=1"),
                 (.rateLimit, "\"default\";r=\(verdict.remaining);t=\(verdict.retryAfter ?? 1)"),

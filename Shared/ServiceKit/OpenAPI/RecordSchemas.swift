@@ -30,6 +30,7 @@ struct RecordSchemas: Sendable {
 
     private func kind(_ field: Field, isInput: Bool, isRequired: Bool) -> JSONValue {
         switch field.kind {
+        case .json: return ["type": "object"]
         case .text(let maximum, let multiline):
             guard isInput else { return ["type": "string"] }
             let allowed =
@@ -146,6 +147,15 @@ struct RecordSchemas: Sendable {
             "deleted_at": ["type": "string", "format": "date-time"],
         ]
         for field in type.fields { properties[field.name] = value(field, isInput: false, isRequired: false) }
+        for expansion in Expansion.all(of: type) {
+            properties[expansion.name] = [
+                "type": ["object", "null"], "required": ["id"],
+                "properties": ["id": ["type": "string", "format": "uuid"]],
+                "description": .string(
+                    "The \(expansion.target) of \(expansion.field.name), with expand; its id alone where it is out of reach."
+                ),
+            ]
+        }
         return ["type": "object", "properties": .object(properties), "required": ["id", "version"]]
     }
 
@@ -231,7 +241,7 @@ struct RecordSchemas: Sendable {
             Self.query("cursor", ["type": "string"]),
             Self.query("count", ["type": "string", "enum": ["exact", "estimate"]]),
             fields(type),
-        ] + (type.searchFields.isEmpty ? [] : [RecordParameters.search()]) + [
+        ] + expand(type) + (type.searchFields.isEmpty ? [] : [RecordParameters.search()]) + [
             [
                 "name": "filter", "in": "query", "required": false,
                 "description": "A condition on the records, as JSON.",
@@ -254,7 +264,10 @@ struct RecordSchemas: Sendable {
         }
         func names(_ isWanted: (FieldKind) -> Bool) -> [String] { type.fields.filter { isWanted($0.kind) }.map(\.name) }
         let text = names { if case .text(let maximum, _) = $0 { maximum >= 60 } else { false } }
-        let word: JSONValue = ["type": "string", "pattern": "^[A-Za-z0-9]{1,40}$"]
+        let word: JSONValue = [
+            "type": "string",
+            "pattern": #"^[^\s\u0000-\u001F\u007F-\u009F][^\u0000-\u001F\u007F-\u009F]{0,39}$"#,
+        ]
         let number = names { if case .integer(let low, let high) = $0 { low <= 0 && high >= 100 } else { false } }
         let id = names { kind in
             switch kind {
@@ -289,6 +302,23 @@ struct RecordSchemas: Sendable {
 
     func fields(_ type: RecordType) -> JSONValue {
         Self.query("fields", ["type": "string", "enum": .array(type.fields.prefix(6).map { .string($0.name) })])
+    }
+
+    let view: JSONValue = [
+        "name": "view", "in": "query", "required": false, "schema": ["type": "string", "format": "uuid"],
+        "description": "A saved view: its filter, sort and fields, unless the request gives its own.",
+    ]
+
+    func expand(_ type: RecordType) -> [JSONValue] {
+        let names = Expansion.all(of: type).map { JSONValue.string($0.name) }
+        if names.isEmpty { return [] }
+        return [
+            [
+                "name": "expand", "in": "query", "required": false,
+                "schema": ["type": "string", "enum": .array(names)],
+                "description": "References to show with their records: up to three, separated by commas.",
+            ]
+        ]
     }
 
     let dryRun = RecordParameters.dryRun
