@@ -33,6 +33,7 @@ private final class TLSReceiver {
     let certificate: String
     private let folder: URL
     private let process = Process()
+    private let input = Pipe()
     private let port: Int
 
     init() throws {
@@ -53,6 +54,7 @@ private final class TLSReceiver {
         let output = Pipe()
         process.executableURL = Self.tool("python3")
         process.arguments = ["-u", "-c", Self.program, certificate, key]
+        process.standardInput = input
         process.standardOutput = output
         process.standardError = FileHandle.nullDevice
         try process.run()
@@ -61,7 +63,7 @@ private final class TLSReceiver {
     }
 
     deinit {
-        process.terminate()
+        try? input.fileHandleForWriting.close()
         try? FileManager.default.removeItem(at: folder)
     }
 
@@ -76,7 +78,9 @@ private final class TLSReceiver {
     }
 
     private static let program = """
-        import http.server, ssl, sys
+        import http.server, os, ssl, sys, threading
+        # Ends when its standard input does: at the latest with the process that started it.
+        threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 self.rfile.read(int(self.headers["Content-Length"]))
