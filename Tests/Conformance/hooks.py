@@ -1,5 +1,6 @@
 """What schemathesis can't know of Guanxi's requests."""
 
+import os
 import re
 import uuid
 
@@ -22,3 +23,6 @@ def before_call(context, case, kwargs):
     # A cursor is signed: none can be invented.
     if isinstance((case.query or {}).get("cursor"), str):
         del case.query["cursor"]
+    # Whoever revokes the key they ask with gets no further.
+    if case.method == "DELETE" and (case.path_parameters or {}).get("id") == os.environ["GUANXI_KEY"].split("_")[1]:
+        case.path_parameters["id"] = "0" * 24

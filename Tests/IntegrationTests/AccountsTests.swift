@@ -277,6 +277,9 @@ struct AccountsTests {
         #expect(try await make(["user_id": .string(UUID().uuidString)]).status == 409)
         #expect(try await house.client.send("DELETE", path).status == 204)
         #expect(try await house.client.send("DELETE", path).status == 404)
+        #expect(try await house.client.get(path).status == 404)
+        let listed = try await house.client.get("/v1/keys").json["items"]!.array!
+        #expect(listed.filter { $0["revoked_at"] != .null }.map { $0["id"] } == [key.json["id"]])
         try await eventually(within: 8, "the key is forgotten") { try await from("192.0.2.77") == 401 }
         // Pages of one go through all of them, once each.
         for _ in 0..<3 { #expect(try await make([:]).status == 201) }

@@ -159,13 +159,17 @@ struct KeyEndpoints {
             $0.response = Self.schema
             $0.refusals = [404]
         }
-        return Endpoint(.get, "/v1/keys/{id}", "One key, without its secret", documentation: documentation) { request in
+        return Endpoint(.get, "/v1/keys/{id}", "One living key, without its secret", documentation: documentation) {
+            request in
             try request.allow([])
             _ = try Author(administering: request)
             let rows = try await store.database.query(
                 tenant: request.context.tenant,
                 Statement(
-                    "select \(Self.columns) from platform.api_key where tenant_id = $1 and id = $2",
+                    """
+                    select \(Self.columns) from platform.api_key
+                    where tenant_id = $1 and id = $2 and revoked_at is null
+                    """,
                     [request.context.tenant.parameter, .text(request.path["id"] ?? "")]), readOnly: true)
             guard rows.count == 1 else { throw Problem.notFound("key") }
             return EndpointResponse(json: Self.json(rows, 0))
