@@ -61,13 +61,14 @@ package struct JobContext: Sendable {
                 if !envelope.isEphemeral { transaction.later(claim(outcome: 1)) }
                 let value = try await body(transaction)
                 if envelope.isTracked {
-                    transaction.later(
-                        Statement(
-                            """
-                            update \(outbox.schema).job_status
-                            set state = 'done', finished_at = now(), result = $3::jsonb, error = null
-                            where tenant_id = $1 and id = $2
-                            """, [tenant.parameter, .uuid(jobID), .optional(result.flatMap { $0(value) })]))
+                    let ended = try await transaction.query(
+                        outbox.end(
+                            "state = 'done', finished_at = now(), result = $3::jsonb, error = null",
+                            [tenant.parameter, .uuid(jobID), .optional(result.flatMap { $0(value) })]))
+                    if let user = ended.firstUser {
+                        let tenant = transaction.tenant
+                        transaction.afterCommit { [outbox] in outbox.live.tell(user, tenant) }
+                    }
                 }
                 return value
             }

@@ -81,12 +81,10 @@ struct JobRunner: Sendable {
         ]
         if envelope.isTracked {
             statements.append(
-                Statement(
+                outbox.end(
                     """
-                    update \(outbox.schema).job_status
-                    set state = $3, finished_at = now(),
-                        error = coalesce(error, jsonb_build_object('code', $4::text, 'message', $5::text))
-                    where tenant_id = $1 and id = $2
+                    state = $3, finished_at = now(),
+                    error = coalesce(error, jsonb_build_object('code', $4::text, 'message', $5::text))
                     """,
                     [
                         envelope.tenant.parameter, .uuid(envelope.id), .text(failure == nil ? "dead" : "failed"),
@@ -94,7 +92,10 @@ struct JobRunner: Sendable {
                         .text(failure?.message ?? "the job failed too often and was set aside"),
                     ]))
         }
-        do { _ = try await database.batch(tenant: envelope.tenant, statements) } catch {
+        do {
+            let results = try await database.batch(tenant: envelope.tenant, statements)
+            if envelope.isTracked, let user = results[2].firstUser { outbox.live.tell(user, envelope.tenant) }
+        } catch {
             if !error.isInboxDuplicate { throw error }
         }
     }

@@ -84,11 +84,27 @@ package enum JobsSchema {
                 note text,
                 result jsonb,
                 error jsonb,
+                user_id uuid,
                 created_at timestamptz not null default now(),
                 started_at timestamptz,
                 finished_at timestamptz,
                 primary key (tenant_id, id)
             ) partition by list (tenant_id);
+
+            -- What users are told as it happens, kept for a day for whoever was away. The transaction's id says what came
+            -- after a snapshot, which no time and no sequence can.
+            create table SCHEMA.live_event (
+                tenant_id bigint not null,
+                id uuid not null default gen_random_uuid(),
+                user_id uuid not null,
+                xid xid8 not null default pg_current_xact_id(),
+                at timestamptz not null default now(),
+                expires_at timestamptz,
+                name text not null,
+                data jsonb not null,
+                primary key (tenant_id, id)
+            ) partition by list (tenant_id);
+            create index on SCHEMA.live_event (tenant_id, user_id, xid);
 
             create table SCHEMA.dead_job (
                 tenant_id bigint not null,
@@ -121,6 +137,7 @@ package enum JobsSchema {
             select platform.partition_by_tenant('SCHEMA.scheduled_job');
             select platform.partition_by_tenant('SCHEMA.job_status');
             select platform.partition_by_tenant('SCHEMA.dead_job');
+            select platform.partition_by_tenant('SCHEMA.live_event');
             select platform.partition_by_tenant('SCHEMA.job_unique');
             select platform.partition_by_tenant('SCHEMA.recurring_firing');
             create index on SCHEMA.scheduled_job (run_at);

@@ -13,6 +13,8 @@ package final class Outbox: Service {
     /// The schema that holds the outbox.
     package let schema: String
     package let subscriptions: Subscriptions
+    /// Where those who listen right now hear of what was committed.
+    package let live: LiveFeed
     private let database: Database
     private let redis: RedisClient
     private let logger: Logger
@@ -30,6 +32,7 @@ package final class Outbox: Service {
         self.redis = redis
         self.logger = logger
         subscriptions = Subscriptions(database: database, logger: logger)
+        live = LiveFeed(schema: schema, redis: redis, logger: logger)
         let columns = """
             queue, name, payload, priority, max_attempts, timeout_seconds, cost, is_tracked, run_at, traceparent
             """
@@ -98,22 +101,27 @@ package final class Outbox: Service {
         transaction.afterCommit { [self] in push(jobs, tenant: tenant) }
     }
 
-    /// Enqueues a job whose state, progress and result can be read from `/v1/jobs/{id}` from its commit on.
+    /// Enqueues a job whose state, progress and result can be read from `/v1/jobs/{id}` from its commit on; `user` is told
+    /// of its end.
     package func enqueueTracked(
-        _ job: PendingJob, total: Int? = nil, note: String? = nil, in transaction: TenantTransaction
+        _ job: PendingJob, total: Int? = nil, note: String? = nil, for user: UUID? = nil,
+        in transaction: TenantTransaction
     ) {
         var job = job
         job.options.isTracked = true
-        transaction.later(statusStatement(job, total: total, note: note, tenant: transaction.tenant))
+        transaction.later(statusStatement(job, total: total, note: note, for: user, tenant: transaction.tenant))
         enqueue([job], in: transaction)
     }
 
     /// The row of a tracked job's state, to be written with the job.
-    package func statusStatement(_ job: PendingJob, total: Int?, note: String?, tenant: TenantID) -> Statement {
+    package func statusStatement(
+        _ job: PendingJob, total: Int?, note: String?, for user: UUID? = nil, tenant: TenantID
+    ) -> Statement {
         Statement(
-            "insert into \(schema).job_status (tenant_id, id, name, total, note) values ($1, $2, $3, $4, $5)",
+            "insert into \(schema).job_status (tenant_id, id, name, total, note, user_id) values ($1, $2, $3, $4, $5, $6)",
             [
                 tenant.parameter, .uuid(job.id), .text(job.name), total.map(Parameter.int) ?? .null, .optional(note),
+                user.map(Parameter.uuid) ?? .null,
             ])
     }
 
@@ -223,6 +231,7 @@ package final class Outbox: Service {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.subscriptions.run() }
             group.addTask { await self.pushLoop() }
+            group.addTask { await self.live.run() }
             group.addTask { await self.repeating(every: .milliseconds(200)) { await self.noteSent() } }
             group.addTask { await self.repeating(every: .seconds(1)) { await relay.tick() } }
             group.addTask { await self.repeating(every: .seconds(3600)) { await self.ensurePartitions() } }

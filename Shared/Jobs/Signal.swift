@@ -1,7 +1,7 @@
 import Synchronization
 
 /// Wakes one waiting task. A raise before the wait is remembered, several are one.
-final class Signal: Sendable {
+package final class Signal: Sendable {
     private struct State {
         var isRaised = false
         var waiter: CheckedContinuation<Void, Never>?
@@ -9,8 +9,10 @@ final class Signal: Sendable {
 
     private let state = Mutex(State())
 
+    package init() {}
+
     /// Wakes the waiter, or lets the next wait pass at once.
-    func raise() {
+    package func raise() {
         let waiter = state.withLock { state -> CheckedContinuation<Void, Never>? in
             if state.waiter == nil { state.isRaised = true }
             defer { state.waiter = nil }
@@ -20,7 +22,7 @@ final class Signal: Sendable {
     }
 
     /// Suspends until raised; returns at once when the task is cancelled. For one task at a time.
-    func wait() async {
+    package func wait() async {
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
                 let passes = state.withLock { state in

@@ -79,6 +79,36 @@ final class RedisConnection {
         return replies
     }
 
+    /// Sends commands whose replies come whenever they come; `received` gives them.
+    func send(_ commands: [[RedisArgument]]) throws(RedisError) {
+        guard let context else { throw RedisError(code: .notConnected, message: "not connected") }
+        for command in commands { append(command, to: context) }
+        var isDone: Int32 = 0
+        while isDone == 0 {
+            guard redisBufferWrite(context, &isDone) == REDIS_OK else { throw broken(context) }
+        }
+    }
+
+    /// What has come, once there is something to read: blocks until then.
+    func received() throws(RedisError) -> [RedisValue] {
+        guard let context else { throw RedisError(code: .notConnected, message: "not connected") }
+        guard redisBufferRead(context) == REDIS_OK else { throw broken(context) }
+        var values: [RedisValue] = []
+        while true {
+            var reply: UnsafeMutableRawPointer?
+            guard redisGetReplyFromReader(context, &reply) == REDIS_OK else { throw broken(context) }
+            guard let reply else { return values }
+            values.append(Self.value(of: reply.assumingMemoryBound(to: redisReply.self)))
+            freeReplyObject(reply)
+        }
+    }
+
+    private func broken(_ context: UnsafeMutablePointer<redisContext>) -> RedisError {
+        let message = Self.message(of: context)
+        close()
+        return RedisError(code: .interrupted, message: message)
+    }
+
     private func append(_ command: [RedisArgument], to context: UnsafeMutablePointer<redisContext>) {
         var buffer: [UInt8] = []
         var lengths: [Int] = []

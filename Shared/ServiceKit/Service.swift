@@ -30,14 +30,18 @@ package struct ServiceDescription: Sendable {
     package let configure: @Sendable (ServiceConfiguration) throws -> Void
     package let endpoints: @Sendable (RecordStore) -> [Endpoint]
     package let jobs: @Sendable (inout JobRegistry, RecordStore) -> Void
+    /// How events of a name are shown to whoever listens, where that depends on who it is.
+    package var liveViews: [String: LiveView] = [:]
 
     package init(
         name: String, types: [RecordType], migrations: [Migration], queues: [String] = [],
         shares: [String: QueueShare] = [:],
         configure: @escaping @Sendable (ServiceConfiguration) throws -> Void = { _ in },
         endpoints: @escaping @Sendable (RecordStore) -> [Endpoint] = { _ in [] },
-        jobs: @escaping @Sendable (inout JobRegistry, RecordStore) -> Void = { _, _ in }
+        jobs: @escaping @Sendable (inout JobRegistry, RecordStore) -> Void = { _, _ in },
+        liveViews: [String: LiveView] = [:]
     ) {
+        self.liveViews = liveViews
         self.name = name
         // A service of records has views of them.
         self.types = types.isEmpty ? [] : types + [SavedView.type(schema: name, of: types)]

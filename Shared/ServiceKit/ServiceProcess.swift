@@ -64,6 +64,9 @@ package struct ServiceProcess: Sendable {
         let own = description.endpoints(store)
         endpoints.removeAll { common in own.contains { $0.path == common.path && $0.method == common.method } }
         endpoints += own
+        let live = LiveStreams(
+            store: store, redis: redis, authenticator: authenticator, views: description.liveViews, logger: logger)
+        endpoints.append(live.endpoint)
         let document = OpenAPIDocument(service: description.name, endpoints: endpoints)
         let json = document.json.encodedBytes
         let page = DocumentationPage(document: document).html
@@ -93,7 +96,8 @@ package struct ServiceProcess: Sendable {
             logger: quietLogger)
         let housekeeping = Housekeeping(schema: description.name, database: database, logger: logger)
         let usage = UsageFlush(meter: meter, database: database, logger: logger)
-        try await run([outbox, housekeeping, usage, try internalServer(workers: []), application])
+        // The last begins the shutdown: streams end before the server waits for its requests.
+        try await run([outbox, housekeeping, usage, try internalServer(workers: []), application, live])
         authenticator.close()
     }
 

@@ -113,6 +113,7 @@ package final class Authenticator: Sendable {
     private let database: Database
     private let entries = Mutex<[String: Entry]>([:])
     private let listener: Listener
+    private let watchers = Mutex<[@Sendable (String?) -> Void]>([])
     private static let memory: Duration = .seconds(10)
     private static let capacity = 10_000
 
@@ -156,6 +157,12 @@ package final class Authenticator: Sendable {
         return Sodium.isEqual(stored, hash) ? principal : nil
     }
 
+    /// Calls `watcher`, which must not block, with `kind:id` of every credential that is forgotten from now on, and with
+    /// nil when any may be.
+    package func whenForgotten(_ watcher: @escaping @Sendable (String?) -> Void) {
+        watchers.withLock { $0.append(watcher) }
+    }
+
     /// Ends the listener; what is remembered goes with the process.
     package func close() { listener.close() }
 
@@ -172,6 +179,8 @@ package final class Authenticator: Sendable {
                 }
             }
         }
+        let credential: String? = if case .notification(_, let payload) = event { payload } else { nil }
+        for watcher in watchers.withLock({ $0 }) { watcher(credential) }
     }
 
     private static func principal(_ rows: Rows, token: BearerToken) -> Principal {

@@ -88,7 +88,7 @@ start_postgres() {
     (
         cd "$folder" || exit 1
         as_postgres_user "$bin/pg_ctl" --pgdata "$folder/data" --log "$folder/log" --wait --timeout 60 start --options "\
--c listen_addresses=127.0.0.1 -c port=$port -c unix_socket_directories='' -c max_connections=300 \
+-c listen_addresses=127.0.0.1 -c port=$port -c unix_socket_directories='' -c max_connections=600 \
 -c shared_buffers=${GUANXI_LOCAL_SHARED_BUFFERS:-512MB} -c max_wal_size=4GB -c checkpoint_timeout=15min \
 -c max_locks_per_transaction=256 -c fsync=${GUANXI_LOCAL_FSYNC:-on} -c log_min_messages=warning \
 -c log_min_error_statement=panic" >/dev/null

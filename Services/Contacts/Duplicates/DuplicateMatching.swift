@@ -78,7 +78,7 @@ struct DuplicateMatching {
         }
         let job = try PendingJob(ScanDuplicatesJob(followsImport: false), traceparent: context.traceparent)
         try await store.database.withTenant(context.tenant) { transaction in
-            store.outbox.enqueueTracked(job, note: "contacts", in: transaction)
+            store.outbox.enqueueTracked(job, note: "contacts", for: context.user, in: transaction)
         }
         return job.id
     }

@@ -40,7 +40,7 @@ extension RecordStore {
         let pending = job
         return try await inTransaction(context, dryRun: false) { transaction in
             try await beginUndoing(id, by: context.changeSet, in: transaction)
-            outbox.enqueueTracked(pending, total: records, note: "records", in: transaction)
+            outbox.enqueueTracked(pending, total: records, note: "records", for: context.user, in: transaction)
             let answer: JSONValue = [
                 "job_id": .string(pending.id.lowercased), "change_set": .string(context.changeSet.lowercased),
             ]

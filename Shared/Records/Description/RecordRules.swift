@@ -75,6 +75,15 @@ package struct Change: Sendable {
     package func changes(_ field: String) -> Bool { before?.values[field] != after.values[field] }
 }
 
+extension Change {
+    /// What those who listen are told of it.
+    func hint(_ type: RecordType) -> LiveChange {
+        LiveChange(
+            type: type.name, id: after.id, version: after.version, kind: kind.rawValue, owner: after.uuid("owner_id"),
+            team: after.uuid("team_id"))
+    }
+}
+
 /// What else happens in the transaction of a change.
 package struct Effects: Sendable {
     package var statements: [Statement] = []

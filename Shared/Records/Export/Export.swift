@@ -49,7 +49,7 @@ package struct Exports: Sendable {
                         .text(options.format.name), .text(options.json.encoded), .text(reachText),
                         .text(context.actor),
                     ]))
-            store.outbox.enqueueTracked(job, note: "records", in: transaction)
+            store.outbox.enqueueTracked(job, note: "records", for: context.user, in: transaction)
             let answer: JSONValue = ["export_id": .string(id.lowercased), "job_id": .string(job.id.lowercased)]
             return WriteResult(status: 202, id: job.id, version: nil, body: answer.encodedBytes)
         }

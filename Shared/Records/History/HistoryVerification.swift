@@ -68,7 +68,7 @@ package struct HistoryVerification: Sendable {
         job.options = .long
         let pending = job
         try await store.database.withTenant(context.tenant) { transaction in
-            store.outbox.enqueueTracked(pending, note: "entries", in: transaction)
+            store.outbox.enqueueTracked(pending, note: "entries", for: context.user, in: transaction)
         }
         return pending.id
     }

@@ -196,7 +196,7 @@ package struct ImportUpload: Sendable {
                     .text(context.actor), .uuid(context.changeSet),
                     .array(context.unwritable(options.type, in: .import).sorted()),
                 ]),
-            store.outbox.statusStatement(job, total: bytes, note: "bytes", tenant: context.tenant),
+            store.outbox.statusStatement(job, total: bytes, note: "bytes", for: context.user, tenant: context.tenant),
         ]
         statements += store.outbox.statements(for: [job], tenant: context.tenant)
         let (write, started) = (context, statements)

@@ -92,6 +92,7 @@ extension RecordStore {
         statements += effects.statements + outbox.statements(for: jobs, tenant: context.tenant)
         _ = try await database.batch(tenant: context.tenant, statements)
         outbox.push(jobs, tenant: context.tenant)
+        outbox.live.tell([change.hint(type)], context.tenant)
         return result
     }
 
@@ -342,6 +343,7 @@ extension RecordStore {
         _ change: Change, _ type: RecordType, _ context: WriteContext, in transaction: TenantTransaction
     ) async throws {
         transaction.note(NotedChange(type: type, change: change))
+        transaction.afterCommit { [outbox] in outbox.live.tell([change.hint(type)], context.tenant) }
         transaction.later(RecordStatements(type: type).history(change, context: context))
         let effects = try type.rules.effects(change)
         for statement in effects.statements { transaction.later(statement) }

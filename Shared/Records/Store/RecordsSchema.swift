@@ -179,6 +179,7 @@ package enum RecordsSchema {
 
             grant select, delete on SCHEMA.idempotency, SCHEMA.import_chunk, SCHEMA.export_piece, SCHEMA.usage_day
                 to guanxi_across;
+            grant select, delete on SCHEMA.live_event to guanxi_across;
             grant select on SCHEMA.import, SCHEMA.job_status to guanxi_across;
 
             -- The tenant's living records of a searchable table that have all words of the query, newest first. Row
@@ -208,6 +209,9 @@ package enum RecordsSchema {
             begin
                 delete from SCHEMA.idempotency where created_at < now() - interval '24 hours';
                 get diagnostics total = row_count;
+                delete from SCHEMA.live_event where at < now() - interval '24 hours';
+                get diagnostics gone = row_count;
+                total := total + gone;
                 delete from SCHEMA.import_chunk c
                 where c.import_id < platform.uuid_lower_bound(now() - interval '24 hours')
                 and not exists (

@@ -83,18 +83,14 @@ extension CommonEndpoints {
                             insert into \(schema).inbox (job_id, tenant_id, outcome)
                             select id, tenant_id, 2 from \(schema).job_status where tenant_id = $1 and id = $2
                             """, [tenant.parameter, .uuid(id)]),
-                        Statement(
-                            """
-                            update \(schema).job_status set state = 'cancelled', finished_at = now()
-                            where tenant_id = $1 and id = $2
-                            returning name
-                            """, [tenant.parameter, .uuid(id)]),
+                        store.outbox.end("state = 'cancelled', finished_at = now()", [tenant.parameter, .uuid(id)]),
                     ])
             } catch {
                 guard error.code == .uniqueViolation else { throw error }
                 throw Problem(409, "already_over", "The job is over.")
             }
             guard results[1].count == 1 else { throw Problem.notFound("job") }
+            if let user = results[1].firstUser { store.outbox.live.tell(user, tenant) }
             await store.outbox.cancel(
                 id, inServiceQueues: ["\(schema).import", "\(schema).default", "\(schema).events"])
             return try await jobState(id, request)
