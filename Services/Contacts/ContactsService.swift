@@ -8,17 +8,18 @@ package let contactsService = ServiceDescription(
     name: "contacts",
     types: [
         Contact.type, Organization.type, Activity.type, Relationship.type, PlannedTask.type, Appointment.type,
-        Notification.type,
+        Notification.type, CallLine.type, Call.type,
     ],
     migrations: [
         M0002CreateContacts.migration, M0003CreateMatching.migration, M0004CreatePlanner.migration,
-        M0008CreateErasure.migration,
+        M0006CreateTimeline.migration, M0008CreateErasure.migration,
     ],
     queues: ["contacts.matching"],
     endpoints: { store in
         [CustomerSummaryEndpoint(store: store).endpoint] + MergeEndpoints(store: store).all
             + DuplicateEndpoints(store: store).all + [RelationshipEndpoint(store: store).endpoint]
             + ErasureEndpoints(store: store).all
+            + [CallEndpoint(store: store).endpoint]
     },
     jobs: { registry, store in
         registry.handle(AdoptLeadJob.self) { job, context in
@@ -46,5 +47,6 @@ package let contactsService = ServiceDescription(
         registry.on(ContactUnmerged.self, queue: "contacts.events") { event, context in
             try await references.undo(MergeNote(event), context)
         }
-    }
+    },
+    liveViews: CallEndpoint.views
 )

@@ -42,6 +42,40 @@ extension RecordStore {
             [.text(String(type.table.split(separator: ".")[1])), .text(query), .int(most)])
     }
 
+    /// The statement that gives living records with a telephone number, in E.164, in the list `field`, which searches
+    /// find them by: oldest first, ten at most. It takes an index whatever the tenant's size.
+    package func holders(of number: String, in field: String, _ type: RecordType, tenant: TenantID) -> Statement {
+        Statement(
+            """
+            select \(type.selectList) from \(type.table) r
+            where r.tenant_id = $1 and r.deleted_at is null and r.\(field) @> $4::jsonb
+            and r.id = any (array(select \(type.schema).search_ids($2, $3::tsquery, 200)))
+            order by r.id limit 10
+            """,
+            [
+                tenant.parameter, .text(String(type.table.split(separator: ".")[1])),
+                .text(SearchWords.query(exactly: number, tenant: tenant)),
+                .text(JSONValue.array([["value": .string(number)]]).encoded),
+            ])
+    }
+
+    /// Those of `ids` that the bearer may read, with the field that names them.
+    package func titles(_ type: RecordType, _ ids: [UUID], _ context: WriteContext) async throws -> [(
+        id: UUID, title: String
+    )] {
+        guard !ids.isEmpty, let scope = try? context.scope(of: .read, on: type) else { return [] }
+        var builder = SQLBuilder([context.tenant.parameter, .array(ids.map(\.lowercased))])
+        let condition = context.condition(scope, &builder)
+        let rows = try await database.query(
+            tenant: context.tenant,
+            Statement(
+                """
+                select r.id, \(type.title?.columns[0] ?? "null") from \(type.table) r
+                where r.tenant_id = $1 and r.id = any($2::uuid[]) and r.deleted_at is null\(condition) order by r.id
+                """, builder.parameters), readOnly: true)
+        return (0..<rows.count).map { (rows.uuid($0, 0)!, rows.text($0, 1) ?? "") }
+    }
+
     /// Searches several types at once: `{"items": [{"type", "id", "title"}]}`, those whose title begins with the text
     /// first, then the newest.
     package func search(_ text: String, types: [RecordType], limit: Int, _ context: WriteContext) async throws

@@ -62,6 +62,11 @@ enum SearchWords {
         return terms
     }
 
+    /// The query for a telephone number's digits as one whole word.
+    static func query(exactly number: String, tenant: TenantID) -> String {
+        "'\(prefix(tenant))\(number.filter(\.isNumber))'"
+    }
+
     /// `7k:`, the tenant's number to the base of 36.
     private static func prefix(_ tenant: TenantID) -> String { String(tenant.rawValue, radix: 36) + ":" }
 

@@ -125,6 +125,9 @@ struct RecordSchemas: Sendable {
         return .object(schema)
     }
 
+    /// A moment that is given: as a field of that kind.
+    var moment: JSONValue { kind(Field("at", .timestamp, Label("When", "时间")), isInput: true, isRequired: true) }
+
     // MARK: Records
 
     func creation(_ type: RecordType) -> JSONValue {
