@@ -19,7 +19,8 @@ package let contactsService = ServiceDescription(
         [CustomerSummaryEndpoint(store: store).endpoint] + MergeEndpoints(store: store).all
             + DuplicateEndpoints(store: store).all + [RelationshipEndpoint(store: store).endpoint]
             + ErasureEndpoints(store: store).all
-            + [CallEndpoint(store: store).endpoint]
+            + [CallEndpoint(store: store).endpoint, CustomerOverview(store: store).endpoint]
+            + TimelineEndpoints(store: store).all
     },
     jobs: { registry, store in
         registry.handle(AdoptLeadJob.self) { job, context in
@@ -41,10 +42,23 @@ package let contactsService = ServiceDescription(
         registry.handle(EraseContactJob.self) { job, context in try await erasure.run(job, context) }
         registry.handle(RecordErasureJob.self) { job, context in try await erasure.take(job, context) }
         let references = Repointing(store: store, target: "contact")
+        let timeline = TimelineStore(store: store)
+        registry.on(CustomerStoriesTold.self, queue: "contacts.events") { event, context in
+            try await timeline.take(event.stories, context)
+        }
+        registry.on(ActivityLogged.self, queue: "contacts.events") { event, context in
+            try await timeline.take(.activity, event.facts.map(\.id), context)
+        }
+        registry.on(PlanChanged.self, queue: "contacts.events") { event, context in
+            try await timeline.take(event.source, event.ids, context)
+        }
+        registry.handle(BackfillTimelineJob.self) { _, context in try await timeline.backfill(context) }
         registry.on(ContactMerged.self, queue: "contacts.events") { event, context in
+            try await timeline.note(MergeNote(event), isUndone: false, context)
             try await references.move(MergeNote(event), context)
         }
         registry.on(ContactUnmerged.self, queue: "contacts.events") { event, context in
+            try await timeline.note(MergeNote(event), isUndone: true, context)
             try await references.undo(MergeNote(event), context)
         }
     },

@@ -125,6 +125,22 @@ enum Contact {
         if change.kind != .update || MatchProfile.identifyingFields.contains(where: { change.changes($0) }) {
             events.append(ContactIdentified(contacts: [change.after.id]))
         }
+        events += CustomerStoriesTold.of(lifecycleStory(change)) as [any Event]
         return Effects(events: events)
+    }
+
+    /// A new stage in the customer's life stands on its timeline.
+    private static func lifecycleStory(_ change: Change) -> CustomerStory? {
+        let (old, new) = (change.before?.text("lifecycle_stage"), change.after.text("lifecycle_stage"))
+        guard let new, old != new else { return nil }
+        let (id, version) = (change.after.id, change.after.version)
+        return CustomerStory(
+            record: id, type: type.name, service: type.schema, version: version, contact: id,
+            owner: change.after.uuid("owner_id"), team: change.after.uuid("team_id"), isDeleted: false,
+            moments: [
+                Moment(
+                    "lifecycle", key: "lifecycle:\(version)", at: change.now, title: new,
+                    detail: ["stage": new, "from": old])
+            ])
     }
 }

@@ -19,7 +19,7 @@ enum Appointment {
                 "planned"),
             Field("outcome", .text(max: 1_000, multiline: true), Label("Outcome", "结果")),
         ] + RecordType.origin,
-        rules: RecordRules(prepare: prepare, after: after))
+        rules: RecordRules(prepare: prepare, effects: { PlanChanged.of($0, .appointment) }, after: after))
 
     private static let attendee = [
         Field("name", .text(max: 200), Label("Name", "姓名")),

@@ -18,7 +18,7 @@ enum PlannedTask {
             Field("is_done", .boolean, Label("Done", "已完成")).byDefault(false),
             Field("done_at", .timestamp, Label("Done at", "完成时间")).readOnly().sortable(),
         ],
-        rules: RecordRules(prepare: prepare))
+        rules: RecordRules(prepare: prepare, effects: { PlanChanged.of($0, .task) }))
 
     private static func prepare(_ draft: inout Draft) throws {
         if (draft["linked_type"] == nil) != (draft["linked_id"] == nil) {

@@ -84,15 +84,40 @@ enum Opportunity {
         let record = change.after
         let money = record.money("amount")
         let status = record.text("status") ?? "open"
-        return Effects(events: [
-            OpportunityChanged(facts: [
-                Fact(
-                    id: record.id, version: record.version, contact: record.uuid("contact_id"),
-                    at: status == "open" ? record.createdAt : record.time("closed_at") ?? record.updatedAt,
-                    state: record.deletedAt == nil ? status : "deleted", amount: money?.amount,
-                    currency: money?.currency)
-            ])
+        let changed = OpportunityChanged(facts: [
+            Fact(
+                id: record.id, version: record.version, contact: record.uuid("contact_id"),
+                at: status == "open" ? record.createdAt : record.time("closed_at") ?? record.updatedAt,
+                state: record.deletedAt == nil ? status : "deleted", amount: money?.amount,
+                currency: money?.currency)
         ])
+        return Effects(events: [changed] + (CustomerStoriesTold.of(story(change)) as [any Event]))
+    }
+
+    /// What of the deal stands on its customer's timeline.
+    private static func story(_ change: Change) -> CustomerStory? {
+        let record = change.after
+        let (status, money, name) = (record.text("status") ?? "open", record.money("amount"), record.text("name"))
+        func moment(_ kind: String, key: String = "", at: Date?, _ detail: [String: String?] = [:]) -> Moment {
+            Moment(
+                kind, key: key, at: at, title: name, amount: money?.amount, currency: money?.currency, detail: detail)
+        }
+        let closed = record.time("closed_at") ?? record.updatedAt
+        var moments = [
+            moment(
+                "deal_created", at: record.createdAt,
+                ["status": status, "expected_close": record.text("expected_close")]),
+            moment("deal_won", key: "won", at: status == "won" ? closed : nil),
+            moment(
+                "deal_lost", key: "lost", at: status == "lost" ? closed : nil, ["reason": record.text("loss_reason")]),
+        ]
+        if change.kind == .update, change.changes("stage_id") {
+            moments.append(
+                moment(
+                    "deal_stage", key: "stage:\(record.version)", at: change.now,
+                    ["stage_id": record.text("stage_id"), "from": change.before?.text("stage_id")]))
+        }
+        return CustomerStory(change, type: type, isOpen: status == "open", moments: moments)
     }
 
     /// One row per stay in a stage.

@@ -1,6 +1,7 @@
 import Contracts
 import Database
 import Foundation
+import Jobs
 import Records
 
 /// What a customer ordered. Totals are computed in integers, line by line, so that they add up to the cent.
@@ -51,14 +52,17 @@ enum Order {
         let record = change.after
         let money = record.money("total")
         let state = record.deletedAt != nil ? "deleted" : record.bool("is_cancelled") ? "cancelled" : "placed"
-        return Effects(events: [
-            OrderChanged(facts: [
-                Fact(
-                    id: record.id, version: record.version, contact: record.uuid("contact_id"),
-                    at: record.time("placed_at") ?? record.createdAt, state: state, amount: money?.amount,
-                    currency: money?.currency)
-            ])
+        let at = record.time("placed_at") ?? record.createdAt
+        let changed = OrderChanged(facts: [
+            Fact(
+                id: record.id, version: record.version, contact: record.uuid("contact_id"), at: at, state: state,
+                amount: money?.amount, currency: money?.currency)
         ])
+        let moment = Moment(
+            "order", at: at, title: record.text("number"), amount: money?.amount, currency: money?.currency,
+            detail: ["status": record.bool("is_cancelled") ? "cancelled" : "placed"])
+        let story = CustomerStory(change, type: type, moments: [moment])
+        return Effects(events: [changed] + (CustomerStoriesTold.of(story) as [any Event]))
     }
 }
 

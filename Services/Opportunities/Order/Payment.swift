@@ -51,15 +51,18 @@ enum Payment {
     private static func effects(_ change: Change) -> Effects {
         let record = change.after
         let money = record.money("amount")
-        return Effects(events: [
-            PaymentChanged(facts: [
-                Fact(
-                    id: record.id, version: record.version, contact: record.uuid("contact_id"),
-                    at: record.time("received_at") ?? record.createdAt,
-                    state: record.deletedAt == nil ? "received" : "deleted", amount: money?.amount,
-                    currency: money?.currency)
-            ])
+        let at = record.time("received_at") ?? record.createdAt
+        let changed = PaymentChanged(facts: [
+            Fact(
+                id: record.id, version: record.version, contact: record.uuid("contact_id"), at: at,
+                state: record.deletedAt == nil ? "received" : "deleted", amount: money?.amount,
+                currency: money?.currency)
         ])
+        let moment = Moment(
+            "payment", at: at, title: record.text("reference"), amount: money?.amount, currency: money?.currency,
+            detail: ["method": record.text("method"), "order_id": record.text("order_id")])
+        let story = CustomerStory(change, type: type, moments: [moment])
+        return Effects(events: [changed] + (CustomerStoriesTold.of(story) as [any Event]))
     }
 
     /// The order's paid sum and status follow from its payments; they are figures, not a change of the order.

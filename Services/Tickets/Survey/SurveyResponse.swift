@@ -1,6 +1,7 @@
 import Contracts
 import Database
 import Foundation
+import Jobs
 import Records
 
 /// What a customer expected and what they got: satisfaction is performance minus expectation.
@@ -55,14 +56,20 @@ enum SurveyResponse {
         // Answers that were taken back count no longer.
         let gap = change.after.double("gap")
         if gap == nil && change.before?.double("gap") == nil { return Effects() }
-        return Effects(events: [
-            SurveyAnswered(facts: [
-                Fact(
-                    id: change.after.id, version: change.after.version, contact: change.after.uuid("contact_id"),
-                    at: change.after.createdAt,
-                    state: change.after.deletedAt == nil && gap != nil ? "answered" : "deleted",
-                    measure: gap)
-            ])
+        let answered = SurveyAnswered(facts: [
+            Fact(
+                id: change.after.id, version: change.after.version, contact: change.after.uuid("contact_id"),
+                at: change.after.createdAt,
+                state: change.after.deletedAt == nil && gap != nil ? "answered" : "deleted",
+                measure: gap)
         ])
+        let moment = Moment(
+            "survey", at: change.after.createdAt,
+            detail: [
+                "gap": gap.map { "\($0)" }, "csat": change.after.text("csat"), "nps": change.after.text("nps"),
+                "ticket_id": change.after.text("ticket_id"),
+            ])
+        let story = CustomerStory(change, type: type, moments: [moment])
+        return Effects(events: [answered] + (CustomerStoriesTold.of(story) as [any Event]))
     }
 }

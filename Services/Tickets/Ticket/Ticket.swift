@@ -55,15 +55,39 @@ enum Ticket {
     private static func effects(_ change: Change) -> Effects {
         let record = change.after
         let isSolved = ["solved", "closed"].contains(record.text("status"))
-        return Effects(events: [
-            TicketChanged(facts: [
-                Fact(
-                    id: record.id, version: record.version, contact: record.uuid("contact_id"),
-                    at: isSolved ? record.time("solved_at") ?? record.updatedAt : record.createdAt,
-                    state: record.deletedAt != nil ? "deleted" : isSolved ? "solved" : "open",
-                    measure: Double(record.int("escalations") ?? 0))
-            ])
+        let changed = TicketChanged(facts: [
+            Fact(
+                id: record.id, version: record.version, contact: record.uuid("contact_id"),
+                at: isSolved ? record.time("solved_at") ?? record.updatedAt : record.createdAt,
+                state: record.deletedAt != nil ? "deleted" : isSolved ? "solved" : "open",
+                measure: Double(record.int("escalations") ?? 0))
         ])
+        return Effects(events: [changed] + (CustomerStoriesTold.of(story(change, isSolved: isSolved)) as [any Event]))
+    }
+
+    /// What of the ticket stands on its customer's timeline.
+    private static func story(_ change: Change, isSolved: Bool) -> CustomerStory? {
+        let record = change.after
+        let (version, subject) = (record.version, record.text("subject"))
+        var moments = [
+            Moment(
+                "ticket_opened", at: record.createdAt, title: subject,
+                detail: [
+                    "status": record.text("status"), "priority": record.text("priority"), "kind": record.text("kind"),
+                    "resolution_due": record.time("resolution_due").map(Timestamp.rfc3339),
+                ]),
+            Moment(
+                "ticket_solved", key: "solved", at: isSolved ? record.time("solved_at") ?? record.updatedAt : nil,
+                title: subject),
+        ]
+        if change.kind == .update, change.changes("escalations") {
+            moments.append(
+                Moment("ticket_escalated", key: "escalated:\(version)", at: change.now, title: subject))
+        }
+        if let before = change.before, ["solved", "closed"].contains(before.text("status")), !isSolved {
+            moments.append(Moment("ticket_reopened", key: "reopened:\(version)", at: change.now, title: subject))
+        }
+        return CustomerStory(change, type: type, isOpen: !isSolved, moments: moments)
     }
 
     /// Keeps the scheduled escalations where the clocks are: moved with them, withdrawn when they stop.
