@@ -8,11 +8,11 @@ package let contactsService = ServiceDescription(
     name: "contacts",
     types: [
         Contact.type, Organization.type, Activity.type, Relationship.type, PlannedTask.type, Appointment.type,
-        Notification.type, CallLine.type, Call.type,
+        Notification.type, CallLine.type, Call.type, CommunityTopic.type, CommunityPost.type,
     ],
     migrations: [
         M0002CreateContacts.migration, M0003CreateMatching.migration, M0004CreatePlanner.migration,
-        M0006CreateTimeline.migration, M0008CreateErasure.migration,
+        M0006CreateTimeline.migration, M0007CreateCommunity.migration, M0008CreateErasure.migration,
     ],
     queues: ["contacts.matching"],
     endpoints: { store in
@@ -20,7 +20,7 @@ package let contactsService = ServiceDescription(
             + DuplicateEndpoints(store: store).all + [RelationshipEndpoint(store: store).endpoint]
             + ErasureEndpoints(store: store).all
             + [CallEndpoint(store: store).endpoint, CustomerOverview(store: store).endpoint]
-            + TimelineEndpoints(store: store).all
+            + TimelineEndpoints(store: store).all + CommunityEndpoints(store: store).all
     },
     jobs: { registry, store in
         registry.handle(AdoptLeadJob.self) { job, context in
@@ -53,6 +53,9 @@ package let contactsService = ServiceDescription(
             try await timeline.take(event.source, event.ids, context)
         }
         registry.handle(BackfillTimelineJob.self) { _, context in try await timeline.backfill(context) }
+        let topics = TopicEscalation(store: store)
+        registry.handle(EscalateTopicJob.self) { job, context in try await topics.run(job, context) }
+        registry.handle(LinkTopicTicketJob.self) { job, context in try await topics.link(job, context) }
         registry.on(ContactMerged.self, queue: "contacts.events") { event, context in
             try await timeline.note(MergeNote(event), isUndone: false, context)
             try await references.move(MergeNote(event), context)

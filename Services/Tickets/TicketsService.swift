@@ -19,6 +19,7 @@ package let ticketsService = ServiceDescription(
         registry.on(ErasureRequested.self, queue: "tickets.events") { event, context in
             try await erasure.run(event, context)
         }
+        registry.handle(OpenTicketJob.self) { job, context in try await TicketOpening(store: store).run(job, context) }
         let references = Repointing(store: store, target: "contact")
         registry.on(ContactMerged.self, queue: "tickets.events") { event, context in
             try await references.move(MergeNote(event), context)

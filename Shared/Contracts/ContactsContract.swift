@@ -148,3 +148,15 @@ public struct ApplySummariesJob: Job {
 
     public init(summaries: [CustomerSummary]) { self.summaries = summaries }
 }
+
+/// Tells Contacts which ticket a topic of the community has become.
+public struct LinkTopicTicketJob: Job {
+    public static let name = "contacts.link-topic-ticket"
+    public let topic: UUID
+    public let ticket: UUID
+
+    public init(topic: UUID, ticket: UUID) {
+        self.topic = topic
+        self.ticket = ticket
+    }
+}
