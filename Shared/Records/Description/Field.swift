@@ -41,6 +41,8 @@ package indirect enum FieldKind: Sendable {
     case list([Field], max: Int)
     /// Any JSON object of at most `max` bytes: what it may hold is for the type's rules to say.
     case json(max: Int)
+    /// A condition on records of another type of the same service, in the grammar of lists.
+    case condition(on: String)
 }
 
 /// One field of a record type.
@@ -135,7 +137,7 @@ package struct Field: Sendable {
         case .timestamp: ["timestamptz"]
         case .reference, .foreignID: ["uuid"]
         case .money: ["bigint", "text"]
-        case .tags, .list, .json: ["jsonb"]
+        case .tags, .list, .json, .condition: ["jsonb"]
         }
     }
 }

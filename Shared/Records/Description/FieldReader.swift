@@ -43,6 +43,8 @@ package struct FieldReader: Sendable {
             return [text]
         case .list(let fields, let maximum):
             return [try list(value, of: fields, maximum: maximum, at: pointer)]
+        case .condition:
+            return [try condition(value, at: pointer)]
         default:
             return [try scalar(value, as: field, at: pointer)]
         }
@@ -178,6 +180,16 @@ package struct FieldReader: Sendable {
             }
         }
         return JSONValue.array(tags).encoded
+    }
+
+    /// Whether its fields exist, and can be asked so, is for the type's rules: they know the other type.
+    private func condition(_ value: JSONValue, at pointer: String) throws(FieldError) -> String {
+        do throws(Problem) { _ = try Filter.parse(value) } catch {
+            throw FieldError(pointer, "invalid_filter", error.detail)
+        }
+        let text = value.encoded
+        guard text.utf8.count <= 50_000 else { throw FieldError(pointer, "too_long", "At most 50,000 bytes.") }
+        return text
     }
 
     private func list(

@@ -196,6 +196,8 @@ package struct ImportMapping: Sendable {
         case .tags:
             if text.hasPrefix("["), let list = try? JSONParser.parse(text.utf8) { return list }
             return .array(text.split(separator: ";").map { .string(Normaliser.trimmed(String($0))) })
+        case .condition:
+            return try? JSONParser.parse(text.utf8)
         case .money:
             let parts = text.split(separator: " ")
             guard let amount = parts.first.flatMap({ Int($0) }) else { return nil }

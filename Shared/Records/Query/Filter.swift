@@ -143,6 +143,9 @@ package struct FilterCompiler {
         case .list:
             guard op == .empty else { throw bad(path, "Name a part of the list: \(path).value, for example.") }
             return try empty("(\(alias).\(path) = '[]'::jsonb or \(alias).\(path) is null)", value, path)
+        case .condition:
+            guard op == .empty else { throw bad(path, "Only empty applies to a filter.") }
+            return try empty("\(alias).\(path) is null", value, path)
         default:
             return try compare("\(alias).\(path)", field, op, value, path, &builder)
         }

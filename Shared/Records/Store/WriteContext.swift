@@ -103,7 +103,7 @@ package struct WriteContext: Sendable {
 
     /// The condition that limits rows of `type`, aliased `r`, to `scope` and to what its rules show the bearer, with a
     /// leading `and`; empty for all.
-    func condition(_ scope: Scope, _ type: RecordType, _ builder: inout SQLBuilder) -> String {
+    package func condition(_ scope: Scope, _ type: RecordType, _ builder: inout SQLBuilder) -> String {
         if permissions == nil { return "" }
         return Self.condition(scope, type, user: user, team: team, &builder)
     }

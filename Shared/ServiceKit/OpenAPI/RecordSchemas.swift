@@ -17,6 +17,7 @@ struct RecordSchemas: Sendable {
         guard var members = schema.object else { return schema }
         if let choices = members["enum"]?.array { members["enum"] = .array(choices + [.null]) }
         if let type = members["type"] { members["type"] = .array([type, "null"]) }
+        if let choices = members["anyOf"]?.array { members["anyOf"] = .array(choices + [["type": "null"]]) }
         return .object(members)
     }
 
@@ -102,6 +103,8 @@ struct RecordSchemas: Sendable {
             return [
                 "type": "array", "maxItems": JSONValue(maximum), "items": kind(tag, isInput: isInput, isRequired: true),
             ]
+        case .condition(let name):
+            return isInput ? catalogue.type(named: name).map(filter) ?? ["type": "object"] : ["type": "object"]
         case .list(let fields, let maximum):
             return ["type": "array", "maxItems": JSONValue(maximum), "items": object(fields, isInput: isInput)]
         }
