@@ -1,0 +1,47 @@
+import Database
+import Records
+
+enum M0005CreateCustomerCare {
+    static let migration = Migration(
+        "M0005CreateCustomerCare",
+        """
+        create table contacts.segment (
+            \(RecordsSchema.systemColumns),
+            name text not null,
+            description text,
+            kind text not null,
+            filter jsonb,
+            member_count bigint,
+            refreshed_at timestamptz,
+            state text,
+            broken_because text,
+            primary key (tenant_id, id)
+        ) partition by list (tenant_id);
+        select platform.partition_by_tenant('contacts.segment');
+        select platform.make_searchable('contacts.segment');
+        create index on contacts.segment (tenant_id, created_at, id) where deleted_at is null;
+        create index on contacts.segment (tenant_id, name) where deleted_at is null;
+
+        -- A row per stay: a contact that left and came back has two.
+        create table contacts.segment_member (
+            tenant_id bigint not null,
+            segment_id uuid not null,
+            contact_id uuid not null,
+            joined_at timestamptz not null,
+            joined_why text not null,
+            joined_by text not null,
+            segment_version bigint,
+            merge_id uuid,
+            left_at timestamptz,
+            left_why text,
+            left_by text,
+            primary key (tenant_id, segment_id, contact_id, joined_at),
+            foreign key (tenant_id, segment_id) references contacts.segment,
+            foreign key (tenant_id, contact_id) references contacts.contact
+        ) partition by list (tenant_id);
+        select platform.partition_by_tenant('contacts.segment_member');
+        create unique index on contacts.segment_member (tenant_id, segment_id, contact_id) where left_at is null;
+        create index on contacts.segment_member (tenant_id, contact_id, joined_at, segment_id);
+        create index on contacts.segment_member (tenant_id, merge_id) where merge_id is not null;
+        """)
+}
