@@ -30,6 +30,55 @@ public struct SegmentChanged: Event {
     }
 }
 
+/// One entry of a person's consents, as it stands: whoever keeps a copy keeps the highest version of each id.
+public struct ConsentNote: Codable, Sendable, Equatable {
+    public let id: UUID
+    public let version: Int
+    public let contact: UUID
+    public let state: ConsentState
+    public let isDeleted: Bool
+
+    public init(id: UUID, version: Int, contact: UUID, state: ConsentState, isDeleted: Bool) {
+        self.id = id
+        self.version = version
+        self.contact = contact
+        self.state = state
+        self.isDeleted = isDeleted
+    }
+}
+
+/// A person asked not to be contacted at all, or took that back. `version` is the contact's.
+public struct ContactBlock: Codable, Sendable, Equatable {
+    public let contact: UUID
+    public let version: Int
+    public let isBlocked: Bool
+
+    public init(contact: UUID, version: Int, isBlocked: Bool) {
+        self.contact = contact
+        self.version = version
+        self.isBlocked = isBlocked
+    }
+}
+
+/// What people allow has changed: enough for other services to keep what `ContactPermission` needs, at most 250 of each
+/// to an event.
+public struct ConsentChanged: Event {
+    public static let name = "contacts.consent.changed"
+    public let consents: [ConsentNote]
+    public let blocks: [ContactBlock]
+
+    public init(consents: [ConsentNote] = [], blocks: [ContactBlock] = []) {
+        self.consents = consents
+        self.blocks = blocks
+    }
+
+    /// All of them in events of a bounded size.
+    public static func coalesced(_ events: [Self]) -> [Self] {
+        pieces(events.flatMap(\.consents)).map { Self(consents: $0) }
+            + pieces(events.flatMap(\.blocks)).map { Self(blocks: $0) }
+    }
+}
+
 /// Lists of a size that a job takes in at once.
 private func pieces<Element>(_ all: [Element]) -> [[Element]] {
     stride(from: 0, to: all.count, by: 250).map { Array(all[$0..<min($0 + 250, all.count)]) }

@@ -15,6 +15,7 @@ enum Activity {
             ).required(),
             Field("direction", .choice(["inbound", "outbound", "internal"]), Label("Direction", "方向")).byDefault(
                 "outbound"),
+            Field("purpose", .choice(ContactPurpose.allCases.map(\.rawValue)), Label("Purpose", "目的")),
             Field("subject", .text(max: 300), Label("Subject", "主题")).searchable(),
             Field("body", .text(max: 20_000, multiline: true), Label("Body", "内容")),
             Field("occurred_at", .timestamp, Label("When", "时间")).sortable(),
@@ -26,6 +27,15 @@ enum Activity {
 
     private static func prepare(_ draft: inout Draft) throws {
         if draft["occurred_at"] == nil { draft["occurred_at"] = Timestamp.sqlText(draft.now) }
+        // What happened is kept as it was; what is only planned must ask for permission first, as tasks do.
+        if draft["direction"] == "outbound", ["marketing", "survey"].contains(draft["purpose"]),
+            draft.isCreation || draft.changes("occurred_at") || draft.changes("purpose"),
+            let when = draft.record.time("occurred_at"), when > draft.now.addingTimeInterval(300)
+        {
+            throw Problem(
+                409, "not_yet_happened", "Plan it as a task with channel and purpose: that asks for permission.",
+                fields: [FieldError("/occurred_at", "not_yet_happened", "An activity has happened.")])
+        }
         guard let before = draft.before, draft.now.timeIntervalSince(before.createdAt) > 3600 else { return }
         // Whose it is never changes by hand; after a merge it follows its contact.
         let fixed = type.fields.map(\.name).filter { !["note", "contact_id"].contains($0) && draft.changes($0) }

@@ -30,6 +30,8 @@ enum Contact {
             Field("likelihood_to_repurchase", .integer(min: 0, max: 10), Label("Likelihood to repurchase", "再购意愿")),
             Field("likelihood_to_recommend", .integer(min: 0, max: 10), Label("Likelihood to recommend", "推荐意愿")),
             Field("do_not_contact", .boolean, Label("Do not contact", "请勿联系")).byDefault(false),
+            Field("channel_preference", .list(preferredChannel, max: 6), Label("Preferred channels", "首选渠道")).byDefault(
+                []),
             Field("quality_score", .integer(min: 0, max: 100), Label("Quality of the record", "资料质量")).readOnly()
                 .sortable(),
             Field("merged_into", .reference("contact"), Label("Merged into", "已合并至")).readOnly(),
@@ -47,6 +49,11 @@ enum Contact {
             Field("verified", .boolean, Label("Verified", "已验证")).byDefault(false),
         ]
     }
+
+    /// In the order in which the person would rather be reached.
+    private static let preferredChannel = [
+        Field("channel", .choice(ContactChannel.allCases.map(\.rawValue)), Label("Channel", "渠道")).required()
+    ]
 
     /// Numbers that others know the person by.
     private static let identifier = [
@@ -121,6 +128,11 @@ enum Contact {
             } else if let merge = change.before?.uuid("merge_id"), let survivor = change.before?.uuid("merged_into") {
                 events.append(ContactUnmerged(merge: merge, merged: id, survivor: survivor, version: version))
             }
+        }
+        if change.changes("do_not_contact"), change.kind != .create || change.after.bool("do_not_contact") {
+            let block = ContactBlock(
+                contact: change.after.id, version: change.after.version, isBlocked: change.after.bool("do_not_contact"))
+            events.append(ConsentChanged(blocks: [block]))
         }
         if change.kind != .update || MatchProfile.identifyingFields.contains(where: { change.changes($0) }) {
             events.append(ContactIdentified(contacts: [change.after.id]))

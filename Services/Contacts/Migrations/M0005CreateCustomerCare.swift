@@ -5,6 +5,11 @@ enum M0005CreateCustomerCare {
     static let migration = Migration(
         "M0005CreateCustomerCare",
         """
+        alter table contacts.contact
+            add column channel_preference jsonb;
+        alter table contacts.task add column channel text, add column purpose text;
+        alter table contacts.activity add column purpose text;
+
         create table contacts.segment (
             \(RecordsSchema.systemColumns),
             name text not null,
@@ -43,5 +48,25 @@ enum M0005CreateCustomerCare {
         create unique index on contacts.segment_member (tenant_id, segment_id, contact_id) where left_at is null;
         create index on contacts.segment_member (tenant_id, contact_id, joined_at, segment_id);
         create index on contacts.segment_member (tenant_id, merge_id) where merge_id is not null;
+
+        create table contacts.consent (
+            \(RecordsSchema.systemColumns),
+            contact_id uuid not null,
+            channel text not null,
+            purpose text not null,
+            state text not null,
+            at timestamptz not null,
+            expires_at timestamptz,
+            evidence text,
+            source text,
+            external_id text,
+            primary key (tenant_id, id),
+            foreign key (tenant_id, contact_id) references contacts.contact
+        ) partition by list (tenant_id);
+        select platform.partition_by_tenant('contacts.consent');
+        create index on contacts.consent (tenant_id, at, id) where deleted_at is null;
+        create index on contacts.consent (tenant_id, contact_id, channel, purpose, at) where deleted_at is null;
+        create unique index on contacts.consent (tenant_id, external_id, source) nulls not distinct
+            where deleted_at is null and external_id is not null;
         """)
 }
