@@ -68,5 +68,71 @@ enum M0005CreateCustomerCare {
         create index on contacts.consent (tenant_id, contact_id, channel, purpose, at) where deleted_at is null;
         create unique index on contacts.consent (tenant_id, external_id, source) nulls not distinct
             where deleted_at is null and external_id is not null;
+
+        create table contacts.loyalty_program (
+            \(RecordsSchema.systemColumns),
+            name text not null,
+            status text,
+            tiers jsonb,
+            expiry_months bigint,
+            source text,
+            external_id text,
+            primary key (tenant_id, id)
+        ) partition by list (tenant_id);
+        select platform.partition_by_tenant('contacts.loyalty_program');
+        select platform.make_searchable('contacts.loyalty_program');
+        create index on contacts.loyalty_program (tenant_id, created_at, id) where deleted_at is null;
+        create unique index on contacts.loyalty_program (tenant_id, external_id, source) nulls not distinct
+            where deleted_at is null and external_id is not null;
+
+        create table contacts.loyalty_account (
+            \(RecordsSchema.systemColumns),
+            contact_id uuid not null,
+            program_id uuid not null,
+            balance bigint not null default 0 check (balance >= 0),
+            earned_12_months bigint not null default 0,
+            tier text,
+            superseded_by uuid,
+            source text,
+            external_id text,
+            primary key (tenant_id, id),
+            foreign key (tenant_id, contact_id) references contacts.contact,
+            foreign key (tenant_id, program_id) references contacts.loyalty_program,
+            foreign key (tenant_id, superseded_by) references contacts.loyalty_account
+        ) partition by list (tenant_id);
+        select platform.partition_by_tenant('contacts.loyalty_account');
+        create index on contacts.loyalty_account (tenant_id, created_at, id) where deleted_at is null;
+        create unique index on contacts.loyalty_account (tenant_id, contact_id, program_id)
+            where deleted_at is null and superseded_by is null;
+        create index on contacts.loyalty_account (tenant_id, program_id, id);
+        create unique index on contacts.loyalty_account (tenant_id, external_id, source) nulls not distinct
+            where deleted_at is null and external_id is not null;
+
+        -- What an entry adds and nobody has used yet is its own lot: remaining.
+        create table contacts.loyalty_entry (
+            \(RecordsSchema.systemColumns),
+            account_id uuid not null,
+            kind text not null,
+            points bigint not null,
+            balance_after bigint not null check (balance_after >= 0),
+            at timestamptz not null,
+            expires_at timestamptz,
+            remaining bigint not null check (remaining >= 0),
+            reason text,
+            reference text,
+            reverses_id uuid,
+            lots jsonb,
+            primary key (tenant_id, id),
+            foreign key (tenant_id, account_id) references contacts.loyalty_account,
+            foreign key (tenant_id, reverses_id) references contacts.loyalty_entry
+        ) partition by list (tenant_id);
+        select platform.partition_by_tenant('contacts.loyalty_entry');
+        create index on contacts.loyalty_entry (tenant_id, at, id) where deleted_at is null;
+        create index on contacts.loyalty_entry (tenant_id, account_id, at, id);
+        create index on contacts.loyalty_entry (tenant_id, account_id, at, id) where remaining > 0;
+        create index on contacts.loyalty_entry (tenant_id, expires_at) where remaining > 0 and expires_at is not null;
+        create unique index on contacts.loyalty_entry (tenant_id, account_id, reference) where reference is not null;
+        create unique index on contacts.loyalty_entry (tenant_id, reverses_id) where reverses_id is not null;
+
         """)
 }
