@@ -7,7 +7,7 @@ import ServiceKit
 package let analyticsService = ServiceDescription(
     name: "analytics",
     types: [],
-    migrations: [M0002CreateFacts.migration],
+    migrations: [M0002CreateFacts.migration, M0003AddLifecycle.migration],
     endpoints: { store in [DashboardEndpoint(store: store).endpoint] },
     jobs: { registry, store in
         let facts = FactStore(outbox: store.outbox)
@@ -29,5 +29,9 @@ package let analyticsService = ServiceDescription(
         registry.on(ErasureRequested.self, queue: "analytics.events") { event, context in
             try await erasure.run(event, context)
         }
+        registry.handle(ReviewLifecyclesJob.self) { _, context in
+            try await LifecycleReview(outbox: store.outbox).run(context)
+        }
+        registry.every(CronSchedule("35 2 * * *")!, ReviewLifecyclesJob())
     }
 )

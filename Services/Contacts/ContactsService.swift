@@ -8,19 +8,24 @@ package let contactsService = ServiceDescription(
     name: "contacts",
     types: [
         Contact.type, Organization.type, Activity.type, Relationship.type, PlannedTask.type, Appointment.type,
-        Notification.type, CallLine.type, Call.type, CommunityTopic.type, CommunityPost.type,
+        Notification.type, Segment.type, Consent.type, LoyaltyProgram.type, LoyaltyAccount.type, LoyaltyEntry.type,
+        Playbook.type, CallLine.type, Call.type, CommunityTopic.type, CommunityPost.type,
     ],
     migrations: [
         M0002CreateContacts.migration, M0003CreateMatching.migration, M0004CreatePlanner.migration,
-        M0006CreateTimeline.migration, M0007CreateCommunity.migration, M0008CreateErasure.migration,
+        M0005CreateCustomerCare.migration, M0006CreateTimeline.migration, M0007CreateCommunity.migration,
+        M0008CreateErasure.migration,
     ],
     queues: ["contacts.matching"],
     endpoints: { store in
-        [CustomerSummaryEndpoint(store: store).endpoint] + MergeEndpoints(store: store).all
-            + DuplicateEndpoints(store: store).all + [RelationshipEndpoint(store: store).endpoint]
-            + ErasureEndpoints(store: store).all
-            + [CallEndpoint(store: store).endpoint, CustomerOverview(store: store).endpoint]
-            + TimelineEndpoints(store: store).all + CommunityEndpoints(store: store).all
+        [
+            CustomerSummaryEndpoint(store: store).endpoint, RelationshipEndpoint(store: store).endpoint,
+            CallEndpoint(store: store).endpoint, CustomerOverview(store: store).endpoint,
+            LifecycleEndpoint(store: store).endpoint,
+        ] + MergeEndpoints(store: store).all + DuplicateEndpoints(store: store).all
+            + SegmentEndpoints(store: store).all + ConsentEndpoints(store: store).all
+            + LoyaltyEndpoints(store: store).all + TimelineEndpoints(store: store).all
+            + CommunityEndpoints(store: store).all + ErasureEndpoints(store: store).all
     },
     jobs: { registry, store in
         registry.handle(AdoptLeadJob.self) { job, context in
@@ -38,10 +43,18 @@ package let contactsService = ServiceDescription(
         }
         registry.handle(IndexContactsJob.self) { _, context in try await matching.index(context) }
         registry.handle(ScanDuplicatesJob.self) { job, context in try await matching.scan(job, context) }
+        let segments = SegmentRefresh(store: store)
+        registry.handle(RefreshSegmentsJob.self) { job, context in try await segments.start(job, context) }
+        registry.handle(RefreshSegmentJob.self) { job, context in try await segments.run(job, context) }
+        registry.every(CronSchedule("*/15 * * * *")!, RefreshSegmentsJob())
+        registry.handle(ReviewLoyaltyJob.self) { _, context in try await LoyaltyReview(store: store).run(context) }
+        registry.every(CronSchedule("10 0 * * *")!, ReviewLoyaltyJob())
+        registry.handle(RunPlaybooksJob.self) { job, context in
+            try await PlaybookRun(store: store).run(job, context)
+        }
         let erasure = ContactErasure(store: store)
         registry.handle(EraseContactJob.self) { job, context in try await erasure.run(job, context) }
         registry.handle(RecordErasureJob.self) { job, context in try await erasure.take(job, context) }
-        let references = Repointing(store: store, target: "contact")
         let timeline = TimelineStore(store: store)
         registry.on(CustomerStoriesTold.self, queue: "contacts.events") { event, context in
             try await timeline.take(event.stories, context)
@@ -56,11 +69,14 @@ package let contactsService = ServiceDescription(
         let topics = TopicEscalation(store: store)
         registry.handle(EscalateTopicJob.self) { job, context in try await topics.run(job, context) }
         registry.handle(LinkTopicTicketJob.self) { job, context in try await topics.link(job, context) }
+        let references = Repointing(store: store, target: "contact")
         registry.on(ContactMerged.self, queue: "contacts.events") { event, context in
+            try await segments.follow(event.merge, merged: event.merged, context)
             try await timeline.note(MergeNote(event), isUndone: false, context)
             try await references.move(MergeNote(event), context)
         }
         registry.on(ContactUnmerged.self, queue: "contacts.events") { event, context in
+            try await segments.follow(event.merge, merged: event.merged, context)
             try await timeline.note(MergeNote(event), isUndone: true, context)
             try await references.undo(MergeNote(event), context)
         }

@@ -119,11 +119,13 @@ public struct CustomerSummary: Codable, Sendable, Equatable {
     public let satisfactionGap: Double?
     public let lastContact: Date?
     public let computedAt: Date
+    /// Where the customer stands, and why; nil from a version that did not say.
+    public let stage: StageAssessment?
 
     public init(
         contact: UUID, sequence: Int, firstPurchase: Date?, lastPurchase: Date?, purchases: Int, paid: [String: Int],
         openDeals: Int, wonDeals: Int, tickets: Int, openTickets: Int, satisfactionGap: Double?, lastContact: Date?,
-        computedAt: Date
+        computedAt: Date, stage: StageAssessment? = nil
     ) {
         self.contact = contact
         self.sequence = sequence
@@ -138,6 +140,7 @@ public struct CustomerSummary: Codable, Sendable, Equatable {
         self.satisfactionGap = satisfactionGap
         self.lastContact = lastContact
         self.computedAt = computedAt
+        self.stage = stage
     }
 }
 

@@ -79,6 +79,23 @@ public struct ConsentChanged: Event {
     }
 }
 
+/// A playbook asks for a customer to be taken into a campaign, by the channel they may be reached by.
+public struct CampaignEnrolmentRequested: Event {
+    public static let name = "contacts.campaign.enrolment_requested"
+    public let campaign: UUID
+    public let contact: UUID
+    public let channel: ContactChannel
+    /// The change of stage that asked: asking twice for the same is asking once.
+    public let change: UUID
+
+    public init(campaign: UUID, contact: UUID, channel: ContactChannel, change: UUID) {
+        self.campaign = campaign
+        self.contact = contact
+        self.channel = channel
+        self.change = change
+    }
+}
+
 /// Lists of a size that a job takes in at once.
 private func pieces<Element>(_ all: [Element]) -> [[Element]] {
     stride(from: 0, to: all.count, by: 250).map { Array(all[$0..<min($0 + 250, all.count)]) }

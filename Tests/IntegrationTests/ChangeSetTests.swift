@@ -157,9 +157,15 @@ struct ChangeSetTests {
             try await Task.sleep(for: .milliseconds(3))
         }
         _ = try await bed.store.delete(type, id, precondition: .any, bed.context(tenant))
+        // Figures have no history of their own.
+        let figures = Set(type.fields.filter { $0.isDerived }.map(\.name))
+        func recorded(_ body: [UInt8]) throws -> [String: JSONValue]? {
+            try JSONParser.parse(body).object?.filter { !figures.contains($0.key) }
+        }
         for (moment, body) in seen {
             let past = try await bed.store.get(type, id, asOf: moment, bed.context(tenant))
-            #expect(try JSONParser.parse(past.body) == JSONParser.parse(body))
+            let (then, now) = (try recorded(past.body), try recorded(body))
+            #expect(then != nil && then == now)
         }
         for moment in [beginning, Date()] {
             await #expect(throws: Problem.self) {

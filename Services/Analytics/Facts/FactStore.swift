@@ -31,7 +31,7 @@ struct FactStore {
             // A contact's own changes move no figure of its summary.
             if kind != "contact" {
                 let customers = fresh.compactMap(\.contact) + fresh.compactMap { known[$0.id]?.contact }
-                try await CustomerSummaries(outbox: outbox)
+                try await CustomerSummaries(outbox: outbox, timeZone: calendar.timeZone.identifier)
                     .refresh(Set(customers), context.envelope.traceparent, transaction)
             }
         }

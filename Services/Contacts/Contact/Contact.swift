@@ -32,6 +32,14 @@ enum Contact {
             Field("do_not_contact", .boolean, Label("Do not contact", "请勿联系")).byDefault(false),
             Field("channel_preference", .list(preferredChannel, max: 6), Label("Preferred channels", "首选渠道")).byDefault(
                 []),
+            Field(
+                "lifecycle_stage", .choice(LifecycleStage.allCases.map(\.rawValue)), Label("Lifecycle stage", "生命周期阶段")
+            )
+            .derived().byDefault("prospect"),
+            Field(
+                "lifecycle_group", .choice(LifecycleGroup.allCases.map(\.rawValue)), Label("Lifecycle group", "生命周期大类")
+            )
+            .derived().byDefault("trial"),
             Field("quality_score", .integer(min: 0, max: 100), Label("Quality of the record", "资料质量")).readOnly()
                 .sortable(),
             Field("merged_into", .reference("contact"), Label("Merged into", "已合并至")).readOnly(),

@@ -6,7 +6,10 @@ enum M0005CreateCustomerCare {
         "M0005CreateCustomerCare",
         """
         alter table contacts.contact
-            add column channel_preference jsonb;
+            add column channel_preference jsonb,
+            add column lifecycle_stage text default 'prospect',
+            add column lifecycle_group text default 'trial';
+        create index on contacts.contact (tenant_id, lifecycle_stage) where deleted_at is null;
         alter table contacts.task add column channel text, add column purpose text;
         alter table contacts.activity add column purpose text;
 
@@ -134,5 +137,48 @@ enum M0005CreateCustomerCare {
         create unique index on contacts.loyalty_entry (tenant_id, account_id, reference) where reference is not null;
         create unique index on contacts.loyalty_entry (tenant_id, reverses_id) where reverses_id is not null;
 
+        create table contacts.playbook (
+            \(RecordsSchema.systemColumns),
+            name text not null,
+            stage text not null,
+            status text,
+            position bigint,
+            actions jsonb,
+            primary key (tenant_id, id)
+        ) partition by list (tenant_id);
+        select platform.partition_by_tenant('contacts.playbook');
+        select platform.make_searchable('contacts.playbook');
+        create index on contacts.playbook (tenant_id, created_at, id) where deleted_at is null;
+        create index on contacts.playbook (tenant_id, stage, position) where deleted_at is null;
+
+        create table contacts.lifecycle_change (
+            tenant_id bigint not null,
+            id uuid not null,
+            contact_id uuid not null,
+            from_stage text,
+            to_stage text not null,
+            sequence bigint not null,
+            rule text not null,
+            figures jsonb not null,
+            computed_at timestamptz not null,
+            at timestamptz not null,
+            primary key (tenant_id, id),
+            foreign key (tenant_id, contact_id) references contacts.contact
+        ) partition by list (tenant_id);
+        select platform.partition_by_tenant('contacts.lifecycle_change');
+        create unique index on contacts.lifecycle_change (tenant_id, contact_id, sequence);
+
+        create table contacts.playbook_run (
+            tenant_id bigint not null,
+            change_id uuid not null,
+            playbook_id uuid not null,
+            playbook_version bigint not null,
+            at timestamptz not null,
+            actions jsonb not null,
+            primary key (tenant_id, change_id, playbook_id),
+            foreign key (tenant_id, change_id) references contacts.lifecycle_change,
+            foreign key (tenant_id, playbook_id) references contacts.playbook
+        ) partition by list (tenant_id);
+        select platform.partition_by_tenant('contacts.playbook_run');
         """)
 }

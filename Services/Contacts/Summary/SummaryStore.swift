@@ -11,23 +11,26 @@ struct SummaryStore {
 
     /// Keeps those summaries that are newer than what is here.
     func apply(_ summaries: [CustomerSummary], _ context: JobContext) async throws {
+        let newest = Dictionary(
+            summaries.map { ($0.contact, $0) }, uniquingKeysWith: { $0.sequence >= $1.sequence ? $0 : $1 })
+        // In the order of ids, so that two jobs never wait for each other crosswise.
+        let ordered = newest.values.sorted { $0.contact.lowercased < $1.contact.lowercased }
         try await context.once { transaction in
-            // In the order of ids, so that two jobs never wait for each other crosswise.
-            for summary in summaries.sorted(by: { $0.contact.lowercased < $1.contact.lowercased }) {
-                transaction.later(
-                    Statement(
-                        """
-                        insert into contacts.customer_summary (tenant_id, contact_id, sequence, summary)
-                        values ($1, $2, $3, $4::jsonb)
-                        on conflict (tenant_id, contact_id) do update
-                        set sequence = excluded.sequence, summary = excluded.summary
-                        where contacts.customer_summary.sequence < excluded.sequence
-                        """,
-                        [
-                            transaction.tenant.parameter, .uuid(summary.contact), .int(summary.sequence),
-                            .text(Self.json(summary).encoded),
-                        ]))
-            }
+            let rows = try await transaction.query(
+                """
+                insert into contacts.customer_summary as s (tenant_id, contact_id, sequence, summary)
+                select $1, * from unnest($2::uuid[], $3::bigint[], $4::text[]::jsonb[])
+                on conflict (tenant_id, contact_id) do update
+                set sequence = excluded.sequence, summary = excluded.summary where s.sequence < excluded.sequence
+                returning contact_id
+                """,
+                [
+                    transaction.tenant.parameter, .array(ordered.map(\.contact.lowercased)),
+                    .array(ordered.map { String($0.sequence) }), .array(ordered.map { Self.json($0).encoded }),
+                ])
+            let fresh = Set((0..<rows.count).map { rows.uuid($0, 0)! })
+            try await LifecycleStore(store: store).enter(
+                ordered.filter { fresh.contains($0.contact) }, context, transaction)
         }
     }
 
