@@ -24,7 +24,7 @@ package enum SavedView {
                     ["type": "string", "enum": ["created_at", "-created_at", "updated_at", "-updated_at,created_at"]]),
                 Field("fields", .tags(max: 100), Label("Fields", "字段")).byDefault([]).documented(
                     [
-                        "type": "array", "maxItems": 4,
+                        "type": "array", "maxItems": 100,
                         "items": ["type": "string", "enum": ["id", "version", "created_at", "updated_at"]],
                     ]),
                 Field("shared", .choice(Sharing.allCases.map(\.rawValue)), Label("Shared with", "共享范围")),
