@@ -50,6 +50,7 @@ struct HostileInputTests {
                 let first = try await client.post("/v1/\(type.plural)", .object(body))
                 guard first.status == 201 else { throw TestFailure("\(type.name): \(first.text)") }
                 made[type.name] = first.json["id"]!.text!
+                made[type.table] = made[type.name]
                 for field in type.fields {
                     count += try await attack(field, of: type, body, first.header("location")!, client)
                 }
@@ -62,7 +63,7 @@ struct HostileInputTests {
             for type in service.types {
                 let list = try await client.get("/v1/\(type.plural)?count=exact")
                 #expect(list.status == 200, "\(type.name): \(list.text)")
-                guard let id = made[type.name] else { continue }
+                guard let id = made[type.table] else { continue }
                 let history = try await client.get("/v1/\(type.plural)/\(id)/history")
                 #expect(history.status == 200, "\(type.name): \(history.text)")
             }
