@@ -94,10 +94,10 @@ extension Field {
     var isPersonal: Bool {
         if let erasure { return erasure }
         switch kind {
-        case .text, .email, .phone, .tags: return true
+        case .text, .email, .phone, .tags, .json: return true
         case .list(let fields, _): return fields.contains(where: \.isPersonal)
         case .integer, .number, .boolean, .date, .timestamp, .choice, .reference, .foreignID, .country, .currency,
-            .money:
+            .money, .condition:
             return false
         }
     }

@@ -127,8 +127,7 @@ struct ImportBatch: Sendable {
             }
         }
         if type.rules.check == nil && type.rules.after == nil {
-            let drafts = prepared.unrepeated.map(\.draft)
-            prepared.together = drafts.isEmpty ? nil : (insert(drafts), try following(drafts))
+            prepared.together = try together(prepared.unrepeated)
         }
         return prepared
     }
@@ -265,7 +264,7 @@ struct ImportBatch: Sendable {
         }
         prepared.unrepeated = prepared.unrepeated.map { complete($0, &prepared.errors) }
         prepared.repeated = prepared.repeated.map { complete($0, &prepared.errors) }
-        if prepared.together != nil { prepared.together = try together(prepared.unrepeated.map(\.draft)) }
+        if prepared.together != nil { prepared.together = try together(prepared.unrepeated) }
         return prepared
     }
 
@@ -345,6 +344,11 @@ struct ImportBatch: Sendable {
     private func follow(_ together: Together, in transaction: TenantTransaction) {
         for statement in together.statements { transaction.later(statement) }
         store.outbox.enqueue(together.jobs, in: transaction)
+    }
+
+    private func together(_ items: [Prepared.Item]) throws -> (insert: Statement, following: Together)? {
+        let drafts = items.map(\.draft)
+        return drafts.isEmpty ? nil : (insert(drafts), try following(drafts))
     }
 
     private func insert(_ drafts: [Draft]) -> Statement {

@@ -65,7 +65,7 @@ extension RecordStore {
     )] {
         guard !ids.isEmpty, let scope = try? context.scope(of: .read, on: type) else { return [] }
         var builder = SQLBuilder([context.tenant.parameter, .array(ids.map(\.lowercased))])
-        let condition = context.condition(scope, &builder)
+        let condition = context.condition(scope, type, &builder)
         let rows = try await database.query(
             tenant: context.tenant,
             Statement(
