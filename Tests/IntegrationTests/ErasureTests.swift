@@ -120,7 +120,8 @@ struct ErasureTests {
         #expect(rows("contacts", "contacts.import_error") == 2 && rows("opportunities", "opportunities.outbox") >= 1)
         func proof(_ certificate: JSONValue) async throws -> JSONValue {
             try await contacts.post(
-                "/v1/erasures/verification", ["certificate": certificate, "signature": answer["signature"]!]
+                "/v1/erasures/verification",
+                ["certificate": .string(certificate.encoded), "signature": answer["signature"]!]
             ).json
         }
         #expect(try await proof(certificate)["valid"] == true)

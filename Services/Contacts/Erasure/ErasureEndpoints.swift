@@ -14,6 +14,7 @@ struct ErasureEndpoints {
     var all: [Endpoint] { [create, get, verify] }
 
     private static let id: JSONValue = ["type": "string", "format": "uuid"]
+    private static let anyText: JSONValue = #"^[^\u0000]*$"#
     private static let plainText: JSONValue = [
         "type": "string", "minLength": 1, "maxLength": 500, "pattern": #"^[A-Za-z0-9][A-Za-z0-9 ,.]*$"#,
     ]
@@ -27,7 +28,10 @@ struct ErasureEndpoints {
                 "type": "object", "required": ["reason", "confirm"], "additionalProperties": false,
                 "properties": [
                     "reason": Self.plainText,
-                    "confirm": ["type": "string", "description": "The contact's display name, or its id."],
+                    "confirm": [
+                        "type": "string", "pattern": Self.anyText,
+                        "description": "The contact's display name, or its id.",
+                    ],
                 ],
             ]
             $0.status = 202
@@ -207,7 +211,13 @@ struct ErasureEndpoints {
         let documentation = EndpointDocumentation {
             $0.body = [
                 "type": "object", "required": ["certificate", "signature"], "additionalProperties": false,
-                "properties": ["certificate": ["type": "object"], "signature": ["type": "string"]],
+                "properties": [
+                    "certificate": [
+                        "type": "string", "pattern": Self.anyText,
+                        "description": "As JSON text, its members in any order.",
+                    ],
+                    "signature": ["type": "string", "pattern": Self.anyText],
+                ],
             ]
             $0.response = [
                 "type": "object", "required": ["valid", "signed", "known", "history_holds"],
@@ -229,9 +239,11 @@ struct ErasureEndpoints {
             for name in members.keys.sorted() where !["certificate", "signature"].contains(name) {
                 throw Problem.invalid("/\(name)", "unknown_field", "There is no such field.")
             }
-            guard let certificate = members["certificate"], certificate.object != nil else {
-                throw Problem.invalid("/certificate", "not_an_object", "The certificate belongs here.")
+            guard let text = members["certificate"]?.text else {
+                throw Problem.invalid("/certificate", "not_text", "The certificate belongs here, as text.")
             }
+            // What is no JSON is no certificate of ours.
+            let certificate = (try? JSONParser.parse(text.utf8)) ?? .null
             guard let signature = members["signature"]?.text else {
                 throw Problem.invalid("/signature", "not_text", "The signature belongs here.")
             }

@@ -8,7 +8,7 @@ import Records
 extension CommonEndpoints {
     var createImport: Endpoint {
         let documentation = EndpointDocumentation {
-            var content: [String: JSONValue] = [
+            let content: JSONValue = [
                 "multipart/form-data": [
                     "schema": [
                         "type": "object", "required": ["options", "file"], "additionalProperties": false,
@@ -23,12 +23,12 @@ extension CommonEndpoints {
                     "encoding": ["options": ["contentType": "application/json"]],
                 ]
             ]
-            for media in store.catalogue.importable.compactMap(\.format?.mediaTypes.first) {
-                content[media] = [
-                    "schema": ["type": "string", "minLength": 1, "description": "A file as it is, with no options."]
-                ]
-            }
-            $0.rawBody = ["required": true, "content": .object(content)]
+            let media = store.catalogue.importable.compactMap(\.format?.mediaTypes.first)
+            $0.rawBody = [
+                "required": true, "content": content,
+                "description": .string(
+                    (["A form"] + media.map { "or a file as it is, sent as \($0)" }).joined(separator: ", ") + "."),
+            ]
             let id: JSONValue = ["type": "string", "format": "uuid"]
             $0.response = [
                 "type": "object", "required": ["job_id", "import_id"], "properties": ["job_id": id, "import_id": id],
