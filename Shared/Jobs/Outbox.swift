@@ -328,6 +328,11 @@ package final class Subscriptions: Sendable {
     /// The queues that get a job for `event`.
     func subscribers(of event: String) -> [Subscriber] { table.withLock { $0[event] ?? [] } }
 
+    /// The queues that get a job for `event` of every tenant.
+    package func queues(for event: String) -> [String] {
+        subscribers(of: event).filter { !$0.isByTenant }.map(\.queue)
+    }
+
     /// Reads the table now.
     package func refresh() async throws {
         let rows = try await database.query(

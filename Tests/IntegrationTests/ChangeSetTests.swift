@@ -164,8 +164,8 @@ struct ChangeSetTests {
         }
         for (moment, body) in seen {
             let past = try await bed.store.get(type, id, asOf: moment, bed.context(tenant))
-            let (then, now) = (try recorded(past.body), try recorded(body))
-            #expect(then != nil && then == now)
+            let (told, seen) = (try recorded(past.body), try recorded(body))
+            #expect(told != nil && told == seen)
         }
         for moment in [beginning, Date()] {
             await #expect(throws: Problem.self) {

@@ -49,7 +49,7 @@ struct SegmentEndpoints {
         var builder = SQLBuilder([
             context.tenant.parameter, .uuid(segment), .text(after ?? UUID.beforeAll), .int(limit + 1),
         ])
-        let scope = context.condition(try context.scope(of: .read, on: type), &builder)
+        let scope = context.condition(try context.scope(of: .read, on: type), type, &builder)
         let rows = try await store.database.query(
             tenant: context.tenant,
             Statement(
@@ -113,7 +113,7 @@ struct SegmentEndpoints {
         }
         let now = Date()
         var builder = SQLBuilder([context.tenant.parameter, .array(wish.add.map(\.lowercased))])
-        let reach = context.condition(try context.scope(of: .read, on: Contact.type), &builder)
+        let reach = context.condition(try context.scope(of: .read, on: Contact.type), Contact.type, &builder)
         let known = try await transaction.query(
             """
             select r.id from contacts.contact r

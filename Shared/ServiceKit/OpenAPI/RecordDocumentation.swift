@@ -12,16 +12,7 @@ package enum RecordDocumentation {
     package static func body(_ fields: [Field]) -> JSONValue {
         RecordSchemas(catalogue: Catalogue([])).object(fields, isInput: true)
     }
-}
 
-extension RecordDocumentation {
-    /// The body of an endpoint that reads these fields, and no others.
-    package static func body(_ fields: [Field]) -> JSONValue {
-        RecordSchemas(catalogue: Catalogue([])).object(fields, isInput: true)
-    }
-}
-
-extension RecordDocumentation {
     /// A moment in a query, RFC 3339, as strict as the service reads it.
     package static let moment: JSONValue = RecordSchemas(catalogue: Catalogue([])).moment
 }
