@@ -8,17 +8,20 @@ extension RecordStore {
         _ = try await standing(type, id, context)
         let hidden = context.hidden(type)
         // A digest is of all that changed: whoever knew it and the rest could try the hidden values one by one.
-        let digest = hidden.isEmpty ? ", 'digest', encode(digest, 'hex')" : ""
+        let shown =
+            hidden.isEmpty ? "changes, 'digest', encode(digest, 'hex')" : "changes::jsonb - $4::text[]"
+        var parameters: [Parameter] = [context.tenant.parameter, .text(type.name), .uuid(id)]
+        if !hidden.isEmpty { parameters.append(.array(hidden.sorted())) }
         let rows = try await database.query(
             tenant: context.tenant,
             Statement(
                 """
                 select json_build_object('version', version, 'at', to_char(at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
                     'actor', actor, 'request_id', request_id, 'change_set', change_set, 'operation', operation,
-                    'changes', changes - $4::text[]\(digest))
+                    'changes', \(shown))
                 from \(type.schema).history
                 where tenant_id = $1 and record_type = $2 and record_id = $3 order by version desc limit 200
-                """, [context.tenant.parameter, .text(type.name), .uuid(id), .array(hidden.sorted())]), readOnly: true)
+                """, parameters), readOnly: true)
         var body = Array(#"{"items":["#.utf8)
         for row in 0..<rows.count {
             if row > 0 { body.append(UInt8(ascii: ",")) }

@@ -26,6 +26,14 @@ struct RoleEndpoints {
                     "items": ["type": "string", "enum": .array(Action.allCases.map { .string($0.rawValue) })],
                 ],
                 "scope": ["type": "string", "enum": ["own", "team", "all"]],
+                "fields": [
+                    "type": "object",
+                    "additionalProperties": [
+                        "type": "object",
+                        "additionalProperties": ["type": "string", "enum": ["hidden", "readable", "writable"]],
+                    ],
+                    "description": "By record type, or * for all, and field: what its bearers may do with the values.",
+                ],
             ],
         ],
     ]
