@@ -13,9 +13,12 @@ package final class TestPlatform: Sendable {
     private let processes = Mutex<[String: ChildProcess]>([:])
     private let ports = Mutex<[String: Int]>([:])
     private let folder: URL
+    private let pass: Turnstile.Pass
+    private static let turnstile = Turnstile(width: 6)
 
     /// Starts `roles`, such as `contacts serve`.
     package init(_ roles: [String], redis arguments: [String] = []) async throws {
+        pass = await Self.turnstile.enter()
         database = try await TestDatabase()
         redis = try await TestRedis(arguments)
         owner = database.pool(role: "guanxi_owner")
