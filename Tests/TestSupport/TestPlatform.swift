@@ -14,7 +14,7 @@ package final class TestPlatform: Sendable {
     private let ports = Mutex<[String: Int]>([:])
     private let folder: URL
     private let pass: Turnstile.Pass
-    private static let turnstile = Turnstile(width: 6)
+    private static let turnstile = Turnstile(width: 4)
 
     /// Starts `roles`, such as `contacts serve`.
     package init(_ roles: [String], redis arguments: [String] = []) async throws {

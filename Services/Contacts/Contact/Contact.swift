@@ -151,6 +151,8 @@ enum Contact {
 
     /// A new stage in the customer's life stands on its timeline.
     private static func lifecycleStory(_ change: Change) -> CustomerStory? {
+        // Everybody begins as a prospect: nothing to tell.
+        if change.kind == .create { return nil }
         let (old, new) = (change.before?.text("lifecycle_stage"), change.after.text("lifecycle_stage"))
         guard let new, old != new else { return nil }
         let (id, version) = (change.after.id, change.after.version)

@@ -28,7 +28,8 @@ struct ContactErasure: Sendable {
         try await erasure.run(note, spared: ErasureRequested.name, context) { report, transaction in
             let subjects = Parameter.array(note.subjects.map(\.lowercased))
             for (table, condition) in [
-                ("match_keys", "contact_id = any($2::uuid[])"),
+                ("match_key", "contact_id = any($2::uuid[])"),
+                ("timeline_entry", "contact_id = any($2::uuid[])"),
                 ("duplicate_pair", "(left_id = any($2::uuid[]) or right_id = any($2::uuid[]))"),
             ] {
                 let rows = try await transaction.query(
