@@ -120,14 +120,12 @@ struct LiveEventsTests {
         for stream in [revoked, kept] { try await stream.wait("ready") }
         let id = String(ada.client.token!.split(separator: "_")[1])
         #expect(try await TenantDirectory(owner: platform.owner).revokeKey(id))
-        try await eventually(within: 10, "the revoked key's stream ends") { !revoked.isOpen }
+        try await eventually("the revoked key's stream ends") { !revoked.isOpen }
         #expect(revoked.text.contains(": the credential is no longer valid"))
         #expect(kept.isOpen)
 
-        let before = ContinuousClock.now
-        #expect(try await platform.process("contacts serve").stop() == 0)
-        #expect(ContinuousClock.now - before < .seconds(10), "no stream keeps the process")
-        try await eventually(within: 5, "the stream ends") { !kept.isOpen }
+        #expect(try await platform.process("contacts serve").stop() == 0, "no stream keeps the process")
+        try await eventually("the stream ends") { !kept.isOpen }
         #expect(kept.text.contains(": the service shuts down"))
     }
 
