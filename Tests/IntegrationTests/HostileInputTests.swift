@@ -57,8 +57,9 @@ struct HostileInputTests {
                 // What later types refer to is one that nothing was done to: the first may be closed by now.
                 let fresh = try await client.post(
                     "/v1/\(type.plural)", .object(TenantLeakTests.body(type, made, mark: "fresh")))
-                guard fresh.status == 201 else { throw TestFailure("\(type.name): \(fresh.text)") }
-                made[type.name] = fresh.json["id"]!.text!
+                // Of some there is one alone.
+                guard [201, 409].contains(fresh.status) else { throw TestFailure("\(type.name): \(fresh.text)") }
+                made[type.name] = fresh.json["id"]?.text ?? made[type.name]
             }
         }
         #expect(count > 8000, "\(count) values were sent")
