@@ -67,7 +67,10 @@ package struct SchemaSetup: Sendable {
                 logger.info("migrated", metadata: ["migration": "\(schema)/\(id)"])
             }
         }
-        for service in services { try await subscribe(service, owner: owner) }
+        for service in services {
+            try await subscribe(service, owner: owner)
+            try await publishTypes(of: service, owner: owner)
+        }
         return applied
     }
 
@@ -83,6 +86,26 @@ package struct SchemaSetup: Sendable {
             _ = try await owner.query(tenant: nil, registry.subscribing(queue))
         }
         redis.close()
+    }
+
+    /// Writes down which record types a service has, for tenants who add fields to them. Views of records are every
+    /// service's, and have no fields of a tenant's.
+    private func publishTypes(of service: ServiceDescription, owner: Database) async throws {
+        let types = service.types.filter { $0.name != SavedView.typeName }
+        _ = try await owner.query(
+            tenant: nil,
+            Statement(
+                """
+                insert into platform.record_type (name, service, label_en, label_zh)
+                select t.name, $1, t.label_en, t.label_zh
+                from unnest($2::text[], $3::text[], $4::text[]) as t (name, label_en, label_zh)
+                on conflict (name) do update set
+                    service = excluded.service, label_en = excluded.label_en, label_zh = excluded.label_zh
+                """,
+                [
+                    .text(service.name), .array(types.map(\.name)), .array(types.map(\.label.en)),
+                    .array(types.map(\.label.zh)),
+                ]))
     }
 
     /// What is applied and what is pending. Changes nothing.

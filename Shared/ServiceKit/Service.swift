@@ -96,6 +96,10 @@ package struct ServiceDescription: Sendable {
         registry.handle(named: "\(name).verify-history", Empty.self) { _, context in
             try await verification.run(context)
         }
+        let index = CustomFieldIndex(store: store)
+        registry.on(CustomFieldIndexWanted.self, queue: "\(name).default") { event, context in
+            try await index.complete(event, context)
+        }
         jobs(&registry, store)
         return registry
     }

@@ -67,6 +67,8 @@ package struct ServiceProcess: Sendable {
         let live = LiveStreams(
             store: store, redis: redis, authenticator: authenticator, views: description.liveViews, logger: logger)
         endpoints.append(live.endpoint)
+        let common = OpenAPIDocument(service: description.name, endpoints: endpoints).json
+        endpoints += CustomFieldEndpoints(catalogue: description.catalogue, document: common).all
         let document = OpenAPIDocument(service: description.name, endpoints: endpoints)
         let json = document.json.encodedBytes
         let page = DocumentationPage(document: document).html

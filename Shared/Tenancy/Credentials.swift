@@ -24,12 +24,14 @@ package struct Principal: Sendable {
     package let isSuspended: Bool
     /// Where the credential may be used from; nil for anywhere.
     package let addresses: [AddressRange]?
+    /// The fields that the tenant added to record types.
+    package let customFields: CustomFields
 
     package init(
         tenant: TenantID, slug: String, user: UUID?, team: UUID?, actor: String, permissions: Permissions,
         locale: String, timeZone: String, defaultCountry: String, defaultCurrency: String, tenantRate: Int,
         credentialRate: Int?, isSuspended: Bool,
-        addresses: [AddressRange]? = nil
+        addresses: [AddressRange]? = nil, customFields: CustomFields = .none
     ) {
         self.tenant = tenant
         self.slug = slug
@@ -45,6 +47,7 @@ package struct Principal: Sendable {
         self.credentialRate = credentialRate
         self.isSuspended = isSuspended
         self.addresses = addresses
+        self.customFields = customFields
     }
 }
 
@@ -144,7 +147,7 @@ package final class Authenticator: Sendable {
                 """
                 select tenant_id, secret_hash, user_id, team_id, to_json(roles), grants, requests_per_second,
                     key_requests_per_second, expires_at, status, slug, locale, time_zone, default_country,
-                    default_currency, to_json(addresses)
+                    default_currency, to_json(addresses), custom_fields
                 from platform.find_credential($1, $2)
                 """, [.text(token.kind.rawValue), .text(token.id)]), readOnly: true)
         guard rows.count == 1, let stored = rows.bytes(0, 1) else { return nil }
@@ -196,7 +199,8 @@ package final class Authenticator: Sendable {
             tenantRate: rows.int(0, 6)!, credentialRate: rows.int(0, 7), isSuspended: rows.text(0, 9) != "active",
             // An entry that can't be read lets nobody in.
             addresses: rows.text(0, 15).flatMap { try? decoder.decode([String].self, from: Data($0.utf8)) }?
-                .compactMap(AddressRange.init))
+                .compactMap(AddressRange.init),
+            customFields: CustomFields(json: rows.text(0, 16)))
     }
 }
 

@@ -74,6 +74,9 @@ package enum PlatformSchema {
                 privileges text default 'select, insert, update, delete') returns void
             language plpgsql set search_path = pg_catalog as $body$
             begin
+                if exists (select 1 from pg_attribute where attrelid = target::regclass and attname = 'custom') then
+                    perform platform.index_custom_values(target);
+                end if;
                 execute format('create table %s_pool partition of %s default partition by hash (tenant_id)',
                     target, target);
                 for remainder in 0..15 loop
@@ -82,6 +85,20 @@ package enum PlatformSchema {
                         target, remainder, target, remainder);
                 end loop;
                 perform platform.secure_table(target, privileges);
+            end $body$;
+
+            -- Keeps the index of custom fields in step with a table of records, whoever writes it.
+            create function platform.index_custom_values(target text) returns void
+            language plpgsql set search_path = pg_catalog as $body$
+            declare
+                service text := split_part(target, '.', 1);
+                record_type text := split_part(target, '.', 2);
+            begin
+                execute format('create trigger custom_added after insert on %s for each row
+                    when (new.custom is not null) execute function %I.index_custom(%L)', target, service, record_type);
+                execute format('create trigger custom_changed after update of custom on %s for each row
+                    when (old.custom is distinct from new.custom) execute function %I.index_custom(%L)',
+                    target, service, record_type);
             end $body$;
 
             -- Gives a table of records the words that searches find them by.
@@ -189,6 +206,8 @@ package enum PlatformSchema {
             select platform.secure_table('platform.audit_entry', '');
 
             grant select, insert, update, delete on all tables in schema platform to guanxi_across;
+
+            \#(customFields)
             """#),
         Migration(
             "M0003CreateSignIn",
@@ -198,7 +217,7 @@ package enum PlatformSchema {
                 tenant_id bigint, secret_hash bytea, user_id uuid, user_name text, team_id uuid, roles text[],
                 grants jsonb, requests_per_second int, key_requests_per_second int, addresses text[],
                 expires_at timestamptz, status text, slug text, locale text, time_zone text, default_country text,
-                default_currency text);
+                default_currency text, custom_fields jsonb);
 
             create function platform.find_credential(kind text, wanted text) returns setof platform.credential
             language sql stable security definer set search_path = pg_catalog, pg_temp as $body$
@@ -206,7 +225,8 @@ package enum PlatformSchema {
                     (select jsonb_object_agg(r.name, r.grants) from platform.role r
                         where r.tenant_id = t.tenant_id and r.name = any (coalesce(c.roles, u.roles))),
                     t.requests_per_second, c.requests_per_second, c.addresses, c.expires_at, t.status, t.slug,
-                    t.locale, t.time_zone, t.default_country, t.default_currency
+                    t.locale, t.time_zone, t.default_country, t.default_currency,
+                    platform.custom_fields(t.tenant_id)
                 from (
                     select k.tenant_id, k.secret_hash, k.user_id, k.roles, k.requests_per_second, k.addresses,
                         k.expires_at
@@ -265,9 +285,11 @@ package enum PlatformSchema {
 
             -- What workers need to know of the tenant set for this transaction.
             create function platform.tenant_settings()
-            returns table (slug text, time_zone text, locale text, default_country text, default_currency text)
+            returns table (slug text, time_zone text, locale text, default_country text, default_currency text,
+                custom_fields jsonb)
             language sql stable security definer set search_path = pg_catalog, pg_temp as $body$
-                select t.slug, t.time_zone, t.locale, t.default_country, t.default_currency
+                select t.slug, t.time_zone, t.locale, t.default_country, t.default_currency,
+                    platform.custom_fields(t.tenant_id)
                 from platform.tenant t where t.tenant_id = nullif(current_setting('app.tenant_id', true), '')::bigint
             $body$;
 
@@ -283,7 +305,9 @@ package enum PlatformSchema {
             grant execute on function platform.find_credential(text, text), platform.find_user(text, text),
                 platform.note_sign_in(bigint, uuid, boolean),
                 platform.open_session(bigint, text, bytea, uuid, interval), platform.close_session(text),
-                platform.active_tenants(), platform.tenant_settings(), platform.current_tenant() to guanxi_service;
+                platform.active_tenants(), platform.tenant_settings(), platform.current_tenant(),
+                platform.note_custom_field_indexed(text, text) to guanxi_service;
+            grant execute on function platform.custom_fields(bigint) to guanxi_across;
             """#),
     ]
 }

@@ -4,11 +4,11 @@ import ServiceKit
 import Tenancy
 
 /// Accounts: who belongs to a tenant, what they may do, how they prove who they are, and the trail of all changes to that;
-/// and the webhooks that tell a tenant's own systems what happens.
+/// the webhooks that tell a tenant's own systems what happens, and the fields that tenants add to record types.
 package let accountsService = ServiceDescription(
     name: "accounts",
-    types: [Webhook.type],
-    migrations: [M0002CreateAccounts.migration, M0010CreateWebhooks.migration],
+    types: [Webhook.type, CustomFieldDefinition.type],
+    migrations: [M0002CreateAccounts.migration, M0010CreateWebhooks.migration, M0011CreateCustomFields.migration],
     queues: [Webhook.queue],
     // What is sent waits for its receiver most of the time: many at once, but few of one tenant.
     shares: [Webhook.queue: QueueShare(concurrency: 256, perTenant: 4)],

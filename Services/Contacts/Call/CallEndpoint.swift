@@ -68,7 +68,7 @@ struct CallEndpoint {
         // A call that is only predicted has no id: the real one will have another.
         return WriteResult(
             status: 200, id: record.id, version: record.version,
-            body: record.json(Call.type, isPrediction: dryRun && isNew))
+            body: write.json(record, Call.type, isPrediction: dryRun && isNew))
     }
 
     /// The contact, or the one that it has become part of; nil for one that was deleted.

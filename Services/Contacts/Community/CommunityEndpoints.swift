@@ -164,7 +164,7 @@ struct CommunityEndpoints {
                 }
                 let after = try await set(post, on: topic, context, transaction)
                 return WriteResult(
-                    status: 200, id: id, version: after.version, body: after.json(CommunityTopic.type))
+                    status: 200, id: id, version: after.version, body: context.json(after, CommunityTopic.type))
             }
             return EndpointResponse(result, to: request)
         }

@@ -23,13 +23,13 @@ struct DuplicateStore: Sendable {
         return "{" + keys.joined(separator: ",") + "}"
     }
 
-    /// Keeps a new contact's keys.
-    static func add(_ profile: MatchProfile, tenant: TenantID) -> Statement {
+    /// Keeps a new contact's `keys`.
+    static func add(_ id: UUID, keys: String, tenant: TenantID) -> Statement {
         Statement(
             """
             insert into contacts.match_key (tenant_id, key, contact_id)
             select $1, key, $2 from unnest($3::bigint[]) as k (key) on conflict do nothing
-            """, [tenant.parameter, .uuid(profile.id), .text(keys(profile, tenant))])
+            """, [tenant.parameter, .uuid(id), .text(keys)])
     }
 
     /// Keeps the keys of contacts that may have had others before.
@@ -51,6 +51,7 @@ struct DuplicateStore: Sendable {
             ])
     }
 
+    /// Forgets the keys of contacts that are gone: nobody is compared with them any more.
     static func forget(_ ids: Set<UUID>, tenant: TenantID) -> Statement {
         Statement(
             "delete from contacts.match_key where tenant_id = $1 and contact_id = any($2::uuid[])",
@@ -79,13 +80,14 @@ struct DuplicateStore: Sendable {
         return results.map { rows in (0..<rows.count).map { rows.uuid($0, 0)! } }
     }
 
-    /// What a search for the likes of one profile reads: them, and the tenant's model where this process has none.
-    static func search(_ profile: MatchProfile, tenant: TenantID) -> [Statement] {
-        let candidates = Statement(
-            """
-            select \(MatchProfile.columns) from contacts.contact
-            where tenant_id = $1 and deleted_at is null and id = any(array(\(sharing)))
-            """, [tenant.parameter, .text(keys(profile, tenant)), .int(mostCandidates)])
+    private static let likes = """
+        select \(MatchProfile.columns) from contacts.contact
+        where tenant_id = $1 and deleted_at is null and id = any(array(\(sharing)))
+        """
+
+    /// What a search for those with one of `keys` reads: them, and the tenant's model where this process has none.
+    static func search(keys: String, tenant: TenantID) -> [Statement] {
+        let candidates = Statement(likes, [tenant.parameter, .text(keys), .int(mostCandidates)])
         return models.find(tenant) == nil ? [candidates, modelRead(tenant)] : [candidates]
     }
 

@@ -75,18 +75,19 @@ struct LoyaltyEndpoints {
         let scope = try context.scope(of: .read, on: LoyaltyAccount.type)
         let account = try await store.found(LoyaltyAccount.type, id, scope, context, in: transaction)
         if let reference = posting.reference,
-            let earlier = try await earlier(reference, posting, account.id, in: transaction)
+            let earlier = try await earlier(reference, posting, account.id, context, in: transaction)
         {
             return earlier
         }
         if posting.points > 0 { try await requireOpen(account, in: transaction) }
         let entry = try await LoyaltyStore(store: store).post(posting, to: account, context, in: transaction)
-        return WriteResult(status: 201, id: entry.id, version: nil, body: entry.json(LoyaltyEntry.type))
+        return WriteResult(status: 201, id: entry.id, version: nil, body: context.json(entry, LoyaltyEntry.type))
     }
 
     /// The entry that the reference already stands for: the account's row is locked, so none can come in between.
     private func earlier(
-        _ reference: String, _ posting: LoyaltyStore.Posting, _ account: UUID, in transaction: TenantTransaction
+        _ reference: String, _ posting: LoyaltyStore.Posting, _ account: UUID, _ context: WriteContext,
+        in transaction: TenantTransaction
     ) async throws -> WriteResult? {
         let type = LoyaltyEntry.type
         let rows = try await transaction.query(
@@ -103,7 +104,7 @@ struct LoyaltyEndpoints {
                 extra: ["entry_id": .string(entry.id.lowercased)])
         }
         return WriteResult(
-            status: 200, id: entry.id, version: nil, body: entry.json(LoyaltyEntry.type), isReplay: true)
+            status: 200, id: entry.id, version: nil, body: context.json(entry, LoyaltyEntry.type), isReplay: true)
     }
 
     private func requireOpen(_ account: Record, in transaction: TenantTransaction) async throws {
@@ -174,7 +175,7 @@ struct LoyaltyEndpoints {
         }
         let posting = LoyaltyStore.Posting(kind: .adjust, points: -points, at: Date(), reason: reason, reverses: id)
         let made = try await LoyaltyStore(store: store).post(posting, to: account, context, in: transaction)
-        return WriteResult(status: 201, id: made.id, version: nil, body: made.json(LoyaltyEntry.type))
+        return WriteResult(status: 201, id: made.id, version: nil, body: context.json(made, LoyaltyEntry.type))
     }
 
     // MARK: Proof

@@ -49,6 +49,13 @@ struct Merge: Sendable {
 
     /// The survivor's entries and those of the other that it lacks; at most as many as the field takes.
     private func united(_ field: Field, _ own: [String?], _ others: [String?]) -> [String?]? {
+        if case .custom = field.kind {
+            // Each custom field is one of its own: the survivor's stay, those that it lacks are filled.
+            guard let mine = survivor.json(field.name)?.object, let theirs = merged.json(field.name)?.object else {
+                return nil
+            }
+            return [JSONValue.object(mine.merging(theirs) { own, _ in own }).encoded]
+        }
         let maximum: Int
         switch field.kind {
         case .list(_, let max): maximum = max

@@ -17,7 +17,8 @@ enum Segment {
             Field("state", .choice(["ready", "broken"]), Label("State", "状态")).derived().byDefault("ready"),
             Field("broken_because", .text(max: 1_000), Label("Broken because", "失效原因")).derived(),
         ],
-        title: "name",
+        // A file comes in by a job, which knows nothing of what its owner may ask about.
+        operations: [.create, .update, .delete], title: "name",
         rules: RecordRules(prepare: prepare, effects: effects))
 
     private static func prepare(_ draft: inout Draft) throws {
@@ -27,7 +28,8 @@ enum Segment {
                 fields: [FieldError("/filter", "static_segment", "A static segment has no filter.")])
         }
         guard draft.isCreation || draft.changes("filter") else { return }
-        do throws(Problem) { _ = try condition(of: draft.record, draft.defaults) } catch {
+        do throws(Problem) { try require(draft["filter"], draft.defaults, draft.reach) } catch {
+            if error.status == 403 { throw error }
             throw FieldError("/filter", "invalid_filter", error.detail)
         }
     }
@@ -42,9 +44,22 @@ enum Segment {
             .sql(try Filter.parse(json), type: Contact.type, &builder)
     }
 
-    private static func condition(of segment: Record, _ defaults: TenantDefaults) throws(Problem) -> String {
-        var builder = SQLBuilder()
-        return try condition(of: segment, defaults, &builder)
+    /// Throws 403 where a segment's filter asks about what the bearer must not know: who its members are would tell.
+    static func require(_ filter: String?, _ context: WriteContext) throws(Problem) {
+        do throws(Problem) { try require(filter, context.defaults, FilterReach(context)) } catch {
+            // One that can't be asked any more asks nothing.
+            if error.status == 403 { throw error }
+        }
+    }
+
+    /// Throws 403 as well where it is out of `reach`, and 400 for a filter that can't be asked at all.
+    private static func require(
+        _ filter: String?, _ defaults: TenantDefaults, _ reach: FilterReach?
+    ) throws(Problem) {
+        guard let json = filter.flatMap({ try? JSONParser.parse($0.utf8) }) else { return }
+        var builder = SQLBuilder([.int(0)])
+        _ = try FilterCompiler(catalogue: contactsService.catalogue, defaults: defaults, reach: reach)
+            .sql(try Filter.parse(json), type: Contact.type, &builder)
     }
 
     private static func effects(_ change: Change) throws -> Effects {

@@ -37,6 +37,12 @@ struct SegmentEndpoints {
             try request.allow(["limit", "cursor"])
             let limit = try request.limit(200, usual: 50)
             let segment = try await store.get(Segment.type, try request.id(), fields: [], request.context).id
+            let filters = try await store.database.query(
+                tenant: request.context.tenant,
+                Statement(
+                    "select filter::text from contacts.segment where tenant_id = $1 and id = $2",
+                    [request.context.tenant.parameter, .uuid(segment)]), readOnly: true)
+            try Segment.require(filters.isEmpty ? nil : filters.text(0, 0), request.context)
             return EndpointResponse(200, try await page(of: segment, limit: limit, request))
         }
     }
@@ -50,6 +56,7 @@ struct SegmentEndpoints {
             context.tenant.parameter, .uuid(segment), .text(after ?? UUID.beforeAll), .int(limit + 1),
         ])
         let scope = context.condition(try context.scope(of: .read, on: type), type, &builder)
+        let fields = try context.shown(type)
         let rows = try await store.database.query(
             tenant: context.tenant,
             Statement(
@@ -64,7 +71,7 @@ struct SegmentEndpoints {
         var body = Array(#"{"items":["#.utf8)
         for row in 0..<shown {
             if row > 0 { body.append(UInt8(ascii: ",")) }
-            RecordJSON.append(rows, row, type: type, to: &body)
+            RecordJSON.append(rows, row, type: type, only: fields, to: &body)
         }
         body += Array(#"],"next_cursor":"#.utf8)
         JSONValue(rows.count > limit ? cursor.encode([rows.text(shown - 1, 0)]) : nil).write(to: &body)
@@ -224,7 +231,7 @@ struct SegmentEndpoints {
                 Statement(
                     """
                     select m.joined_at, m.segment_id, s.name, s.kind, m.joined_why, m.joined_by, m.segment_version,
-                        m.left_at, m.left_why, m.left_by
+                        m.left_at, m.left_why, m.left_by, s.filter::text
                     from contacts.segment_member m
                     join contacts.segment s on s.tenant_id = m.tenant_id and s.id = m.segment_id and s.deleted_at is null
                     where m.tenant_id = $1 and m.contact_id = $2
@@ -236,8 +243,10 @@ struct SegmentEndpoints {
                     ]), readOnly: true)
             let shown = min(rows.count, limit)
             let next = rows.count > limit ? cursor.encode([rows.text(shown - 1, 0), rows.text(shown - 1, 1)]) : nil
+            // A segment that asks what the bearer must not know would tell it by its members.
+            let told = (0..<shown).filter { (try? Segment.require(rows.text($0, 10), context)) != nil }
             return EndpointResponse(json: [
-                "items": .array((0..<shown).map { Self.membership(rows, $0) }), "next_cursor": JSONValue(next),
+                "items": .array(told.map { Self.membership(rows, $0) }), "next_cursor": JSONValue(next),
             ])
         }
     }

@@ -43,6 +43,8 @@ package indirect enum FieldKind: Sendable {
     case json(max: Int)
     /// A condition on records of another type of the same service, in the grammar of lists.
     case condition(on: String)
+    /// The values of the fields that the tenant added to the type, by name.
+    case custom(of: String)
 }
 
 /// One field of a record type.
@@ -137,7 +139,7 @@ package struct Field: Sendable {
         case .timestamp: ["timestamptz"]
         case .reference, .foreignID: ["uuid"]
         case .money: ["bigint", "text"]
-        case .tags, .list, .json, .condition: ["jsonb"]
+        case .tags, .list, .json, .condition, .custom: ["jsonb"]
         }
     }
 }

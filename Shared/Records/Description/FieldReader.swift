@@ -1,19 +1,23 @@
 import Database
 import Foundation
+import Tenancy
 
 /// What normalising needs to know of the tenant.
 package struct TenantDefaults: Sendable {
     package let country: String
     package let currency: String
     package let timeZone: String
+    /// The fields that the tenant added.
+    package let customFields: CustomFields
 
     /// Of no tenant: for values whose reading must not depend on who reads.
     package static let neutral = TenantDefaults(country: "US", currency: "USD", timeZone: "UTC")
 
-    package init(country: String, currency: String, timeZone: String) {
+    package init(country: String, currency: String, timeZone: String, customFields: CustomFields = .none) {
         self.country = country
         self.currency = currency
         self.timeZone = timeZone
+        self.customFields = customFields
     }
 }
 
@@ -45,6 +49,10 @@ package struct FieldReader: Sendable {
             return [try list(value, of: fields, maximum: maximum, at: pointer)]
         case .condition:
             return [try condition(value, at: pointer)]
+        case .custom(let type):
+            let (columns, errors) = custom(value, of: type, over: nil, at: pointer)
+            if let error = errors.first { throw error }
+            return columns
         default:
             return [try scalar(value, as: field, at: pointer)]
         }

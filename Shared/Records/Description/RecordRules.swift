@@ -43,6 +43,8 @@ package struct Draft: Sendable {
     /// Who asks; nil for jobs.
     package let user: UUID?
     package let now: Date
+    /// What a condition that the draft holds may ask about; nil for everything, as jobs may.
+    package var reach: FilterReach?
 
     package var isCreation: Bool { before == nil }
 
@@ -99,23 +101,28 @@ package struct Effects: Sendable {
 
 /// How a type finds records that may be the same as a new one.
 package struct LikenessRules: Sendable {
-    /// What must be written with a new record for later ones to find it.
-    package let index: @Sendable (Draft, TenantID) -> [Statement]
-    /// What is read to find them, in one round trip.
-    package let reads: @Sendable (Draft, TenantID) -> [Statement]
-    /// Records that are likely the same as the draft, as the answer shows them, from what was read; empty for none.
-    /// Asked only for bearers who may read all records of the type: to others they do not exist.
-    package let judge: @Sendable (Draft, TenantID, [Rows]) -> [JSONValue]
     /// The fields whose values the reasons quote: where one of them is hidden from the bearer, no reason is given.
     package let compares: Set<String>
+    /// What there is to do for one new record, made once of its draft.
+    package let likeness: @Sendable (Draft, TenantID) -> Likeness
 
-    package init(
-        compares: Set<String>,
-        index: @escaping @Sendable (Draft, TenantID) -> [Statement],
-        reads: @escaping @Sendable (Draft, TenantID) -> [Statement],
-        judge: @escaping @Sendable (Draft, TenantID, [Rows]) -> [JSONValue]
-    ) {
+    package init(compares: Set<String>, likeness: @escaping @Sendable (Draft, TenantID) -> Likeness) {
         self.compares = compares
+        self.likeness = likeness
+    }
+}
+
+/// A new record, as those are looked for that are like it.
+package struct Likeness: Sendable {
+    /// What must be written with it for later ones to find it.
+    package let index: [Statement]
+    /// What is read to find them, in one round trip.
+    package let reads: [Statement]
+    /// Records that are likely the same, as the answer shows them, from what was read; empty for none. Asked only for
+    /// bearers who may read all records of the type: to others they do not exist.
+    package let judge: @Sendable ([Rows]) -> [JSONValue]
+
+    package init(index: [Statement], reads: [Statement], judge: @escaping @Sendable ([Rows]) -> [JSONValue]) {
         self.index = index
         self.reads = reads
         self.judge = judge

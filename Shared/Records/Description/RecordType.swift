@@ -57,7 +57,9 @@ package struct RecordType: Sendable {
         self.plural = plural
         self.schema = schema
         self.label = label
-        self.fields = fields + Self.ownership.filter { owned in !fields.contains { $0.name == owned.name } }
+        self.fields =
+            fields + Self.ownership.filter { owned in !fields.contains { $0.name == owned.name } }
+            + [Self.custom(of: name)]
         self.operations = operations
         self.isAdministrative = isAdministrative
         self.defaultSort = defaultSort

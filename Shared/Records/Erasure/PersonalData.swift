@@ -94,7 +94,7 @@ extension Field {
     var isPersonal: Bool {
         if let erasure { return erasure }
         switch kind {
-        case .text, .email, .phone, .tags, .json: return true
+        case .text, .email, .phone, .tags, .json, .custom: return true
         case .list(let fields, _): return fields.contains(where: \.isPersonal)
         case .integer, .number, .boolean, .date, .timestamp, .choice, .reference, .foreignID, .country, .currency,
             .money, .condition:

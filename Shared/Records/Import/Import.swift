@@ -142,8 +142,9 @@ package struct ImportUpload: Sendable {
         _ = try context.scope(of: .import, on: options.type)
         if options.source != nil { try context.requireWritable(["source"], options.type, in: .import) }
         guard let mapping = options.mapping else { return }
-        try context.requireWritable(
-            try ImportMapping(mapping, type: options.type).fields, options.type, in: .import)
+        let targets = try ImportMapping(mapping, type: options.type)
+        try context.requireWritable(targets.fields, options.type, in: .import)
+        try targets.require(context.defaults.customFields[options.type.name])
     }
 
     /// Throws 403 unless the bearer may import records of some type.

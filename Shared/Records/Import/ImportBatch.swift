@@ -196,7 +196,9 @@ struct ImportBatch: Sendable {
             throw Problem.invalid("", code, "\(row.fields.count) columns, the header has \(header.count).")
         }
         guard let mapping else { throw Problem.invalid("", "nothing_mapped", "No column could be matched.") }
-        return try mapping.record(header: columns, fields: row.fields, constants: constants)
+        return try mapping.record(
+            header: columns, fields: row.fields, constants: constants,
+            custom: plan.context.defaults.customFields[type.name])
     }
 
     // MARK: Writing

@@ -1,4 +1,5 @@
 import Foundation
+import Tenancy
 
 /// Which column goes to which field: `emails.work` puts a value of kind `work` into the list `emails`.
 package struct ImportMapping: Sendable {
@@ -11,6 +12,8 @@ package struct ImportMapping: Sendable {
         case list(Field)
         /// One member of the list's first entry: `addresses.city`.
         case member(list: Field, member: Field)
+        /// A field that the tenant added: `custom.tier`.
+        case custom(name: String)
     }
 
     private(set) var targets: [(column: String, target: Target)]
@@ -64,6 +67,7 @@ package struct ImportMapping: Sendable {
                 case .list(let list): (column, list.name)
                 case .entry(let list, let kind): (column, "\(list.name).\(kind)")
                 case .member(let list, let member): (column, "\(list.name).\(member.name)")
+                case .custom(let name): (column, "custom.\(name)")
                 }
             }, uniquingKeysWith: { $1 })
     }
@@ -74,6 +78,7 @@ package struct ImportMapping: Sendable {
             targets.map { _, target in
                 switch target {
                 case .field(let field), .list(let field), .entry(let field, _), .member(let field, _): field.name
+                case .custom: "custom"
                 }
             })
     }
@@ -81,6 +86,7 @@ package struct ImportMapping: Sendable {
     private static func target(_ path: String, type: RecordType) -> Target? {
         let parts = path.split(separator: ".", maxSplits: 1).map(String.init)
         guard let head = parts.first, let field = type.field(head), !field.isReadOnly else { return nil }
+        if case .custom = field.kind, parts.count == 2 { return .custom(name: parts[1]) }
         guard case .list(let inner, _) = field.kind else { return parts.count == 1 ? .field(field) : nil }
         if parts.count == 1 { return .list(field) }
         if let member = inner.first(where: { $0.name == parts[1] }) { return .member(list: field, member: member) }
@@ -104,8 +110,20 @@ package struct ImportMapping: Sendable {
         "ssn": "identifiers.national", "national_id": "identifiers.national", "tax_id": "identifiers.tax",
     ]
 
-    /// One row as a record's JSON. Texts become numbers, booleans and days where the field wants them.
-    func record(header: [String: Int], fields: [String], constants: [String: JSONValue]) throws -> JSONValue {
+    /// Throws 422 with every column that goes to a custom field which the tenant does not have.
+    func require(_ custom: [String: CustomField]) throws {
+        let errors = targets.compactMap { column, target -> FieldError? in
+            guard case .custom(let name) = target, custom[name] == nil else { return nil }
+            return FieldError("/mapping/\(column)", "unknown_field", "There is no custom field \(name.prefix(60)).")
+        }
+        if !errors.isEmpty { throw Problem.invalid(errors) }
+    }
+
+    /// One row as a record's JSON. Texts become numbers, booleans and days where the field, or the custom field of that
+    /// name, wants them.
+    func record(
+        header: [String: Int], fields: [String], constants: [String: JSONValue], custom: [String: CustomField]
+    ) throws -> JSONValue {
         var members = constants
         var errors: [FieldError] = []
         for (column, target) in targets {
@@ -120,6 +138,13 @@ package struct ImportMapping: Sendable {
                     continue
                 }
                 members[field.name] = value
+            case .custom(let name):
+                let value = custom[name].map { Self.value(text, $0.field) } ?? .string(text)
+                guard let value else {
+                    errors.append(FieldError(column, "not_readable", "\(text.prefix(60)) is not a value of \(name)."))
+                    continue
+                }
+                members["custom"] = .object((members["custom"]?.object ?? [:]).merging([name: value]) { $1 })
             case .list(let list):
                 let value = text.hasPrefix("[") ? try? JSONParser.parse(text.utf8) : [["value": .string(text)]]
                 guard let value else {
@@ -165,6 +190,7 @@ package struct ImportMapping: Sendable {
             case .field(let field) where field.name == head: return column
             case .entry(let list, _) where list.name == head: candidates.append(column)
             case .list(let list) where list.name == head: return column
+            case .custom(let name) where head == "custom" && parts.last == name: return column
             case .member(let list, let member) where list.name == head:
                 if parts.last == member.name { return column }
             default: break
@@ -196,7 +222,7 @@ package struct ImportMapping: Sendable {
         case .tags:
             if text.hasPrefix("["), let list = try? JSONParser.parse(text.utf8) { return list }
             return .array(text.split(separator: ";").map { .string(Normaliser.trimmed(String($0))) })
-        case .condition:
+        case .condition, .custom:
             return try? JSONParser.parse(text.utf8)
         case .money:
             let parts = text.split(separator: " ")

@@ -9,7 +9,7 @@ struct JSONMember: Sendable {
 
         init(_ kind: FieldKind) {
             switch kind {
-            case .integer, .number, .tags, .list, .json, .condition: self = .verbatim
+            case .integer, .number, .tags, .list, .json, .condition, .custom: self = .verbatim
             case .boolean: self = .boolean
             case .timestamp: self = .timestamp
             case .money: self = .money
@@ -93,7 +93,7 @@ package enum RecordJSON {
         switch field.kind {
         case .integer, .number: return .number(text)
         case .boolean: return .bool(text.hasPrefix("t"))
-        case .tags, .list, .json, .condition, .money, .timestamp:
+        case .tags, .list, .json, .condition, .custom, .money, .timestamp:
             var out: [UInt8] = []
             append(columns: columns, shape: JSONMember.Shape(field.kind), to: &out)
             return (try? JSONParser.parse(out)) ?? .null
@@ -113,7 +113,7 @@ package enum RecordJSON {
             return [value.text.flatMap { Timestamp.parse($0) }.map(Timestamp.sqlText) ?? value.text]
         case .integer: if case .number(let text) = value { return [text] }
         case .number: if case .number(let text) = value { return [Double(text).map { "\($0)" } ?? text] }
-        case .tags, .list, .json, .condition: return [value.encoded]
+        case .tags, .list, .json, .condition, .custom: return [value.encoded]
         default: break
         }
         return [value.text ?? value.encoded]
@@ -220,7 +220,7 @@ extension Record {
     /// difference of spelling is no change.
     private static func canonical(_ text: String, _ kind: FieldKind) -> String {
         switch kind {
-        case .tags, .list, .json, .condition: (try? JSONParser.parse(text.utf8))?.encoded ?? text
+        case .tags, .list, .json, .condition, .custom: (try? JSONParser.parse(text.utf8))?.encoded ?? text
         case .number: Double(text).map { "\($0)" } ?? text
         default: text
         }

@@ -1,5 +1,6 @@
 import Database
 import Foundation
+import Tenancy
 
 /// A condition on records: one grammar for lists, segments, automation, export and reports.
 ///
@@ -146,6 +147,9 @@ package struct FilterCompiler {
         case .condition:
             guard op == .empty else { throw bad(path, "Only empty applies to a filter.") }
             return try empty("\(alias).\(path) is null", value, path)
+        case .custom:
+            guard op == .empty else { throw bad(path, "Name one of the custom fields: custom.tier, for example.") }
+            return try empty("\(alias).\(path) is null", value, path)
         default:
             return try compare("\(alias).\(path)", field, op, value, path, &builder)
         }
@@ -183,6 +187,9 @@ package struct FilterCompiler {
                     exists (select 1 from jsonb_array_elements(coalesce(\(alias).\(head), '[]'::jsonb)) as \(element) \
                     where \(test))
                     """
+            case .custom(let name):
+                guard let custom = defaults.customFields[name][tail] else { throw unknown("\(head).\(tail)") }
+                return try self.custom(custom, op, value, type: type, alias: alias, &builder)
             default:
                 throw unknown("\(head).\(tail)")
             }
@@ -209,6 +216,27 @@ package struct FilterCompiler {
             exists (select 1 from \(target.table) as \(inner) where \(inner).tenant_id = $1 \
             and \(inner).id = \(alias).\(head)_id and \(inner).deleted_at is null\(reachable) and \(test))
             """
+    }
+
+    /// A custom field: by its index where that is complete and answers the question, else by the record's own value.
+    private func custom(
+        _ custom: CustomField, _ op: Filter.Operator, _ value: JSONValue, type: RecordType, alias: String,
+        _ builder: inout SQLBuilder
+    ) throws(Problem) -> String {
+        let (field, path) = (custom.field, "custom.\(custom.name)")
+        let isNull = value == .null
+        if custom.isIndexed, !isNull, [.eq, .in, .lt, .lte, .gt, .gte, .within].contains(op) {
+            let entry = "\(alias)_v"
+            let test = try compare("\(entry).\(custom.kind.indexColumn)", field, op, value, path, &builder)
+            return """
+                \(alias).id in (select \(entry).record_id from \(type.schema).custom_value as \(entry) \
+                where \(entry).tenant_id = $1 and \(entry).record_type = '\(type.name)' \
+                and \(entry).field = \(builder.bind(.text(custom.name), "text")) and \(test))
+                """
+        }
+        let name = builder.bind(.text(custom.name), "text")
+        if case .tags = field.kind { return try tags("(\(alias).custom -> \(name))", op, value, path, &builder) }
+        return try compare("(\(alias).custom ->> \(name))::\(field.columnTypes[0])", field, op, value, path, &builder)
     }
 
     private func requireVisible(_ field: Field, _ type: RecordType) throws(Problem) {

@@ -52,7 +52,8 @@ extension RecordStore {
             let draft = try draft(type, creating: .object(body), context)
             try context.require(draft.record, within: scope, type)
             let record = try await admit(
-                type, draft, unlike: likeness(for: type, allowing: run.allowingDuplicates, context),
+                type, draft,
+                lookingForDuplicates: looksForDuplicates(of: type, allowing: run.allowingDuplicates, context),
                 dryRun: run.dryRun, context, in: transaction)
             run.add(201, record, context.json(record, type, isPrediction: run.dryRun), ref: operation.ref)
         case .update, .delete:

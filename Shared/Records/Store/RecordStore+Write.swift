@@ -21,18 +21,18 @@ extension RecordStore {
         let draft = try self.draft(type, creating: body, context)
         try context.require(draft.record, within: scope, type)
         return try await mapping(type, context) {
-            let likeness = likeness(for: type, allowing: allowingDuplicates, context)
+            let looks = looksForDuplicates(of: type, allowing: allowingDuplicates, context)
             if type.rules.check == nil && type.rules.after == nil && !dryRun {
-                if let likeness {
-                    let rows = try await database.batch(
-                        tenant: context.tenant, likeness.reads(draft, context.tenant), readOnly: true)
-                    try refuse(likes(draft, rows, likeness, type, context), type)
+                let likeness = type.rules.likeness?.likeness(draft, context.tenant)
+                if looks, let likeness {
+                    let rows = try await database.batch(tenant: context.tenant, likeness.reads, readOnly: true)
+                    try refuse(likes(rows, likeness, type, context), type)
                 }
-                return try await createAtOnce(type, draft, context)
+                return try await createAtOnce(type, draft, likeness, context)
             }
             return try await inTransaction(context, dryRun: dryRun) { transaction in
                 let record = try await admit(
-                    type, draft, unlike: likeness, dryRun: dryRun, context, in: transaction)
+                    type, draft, lookingForDuplicates: looks, dryRun: dryRun, context, in: transaction)
                 // A prediction has no id: the record it speaks of does not exist, and the real one will have another.
                 return WriteResult(
                     status: 201, id: dryRun ? nil : record.id, version: dryRun ? nil : record.version,
@@ -43,28 +43,27 @@ extension RecordStore {
 
     /// Inserts a draft that came over HTTP: refuses it where it is likely here already, if that is asked.
     func admit(
-        _ type: RecordType, _ draft: Draft, unlike likeness: LikenessRules?, dryRun: Bool, _ context: WriteContext,
+        _ type: RecordType, _ draft: Draft, lookingForDuplicates looks: Bool, dryRun: Bool, _ context: WriteContext,
         in transaction: TenantTransaction
     ) async throws -> Record {
-        if let likeness {
-            let rows = try await transaction.batch(likeness.reads(draft, context.tenant))
-            let found = likes(draft, rows, likeness, type, context)
+        let likeness = type.rules.likeness?.likeness(draft, context.tenant)
+        if looks, let likeness {
+            let found = likes(try await transaction.batch(likeness.reads), likeness, type, context)
             if dryRun { transaction.note(LikelyDuplicates(matches: found)) } else { try refuse(found, type) }
         }
-        for statement in type.rules.likeness?.index(draft, context.tenant) ?? [] { transaction.later(statement) }
+        for statement in likeness?.index ?? [] { transaction.later(statement) }
         return try await insert(type, draft, context, in: transaction)
     }
 
-    /// How likely duplicates of a creation are looked for; nil where they are not: only those are told of them who may
-    /// read all.
-    func likeness(for type: RecordType, allowing: Bool, _ context: WriteContext) -> LikenessRules? {
-        allowing || (try? context.scope(of: .read, on: type)) != .all ? nil : type.rules.likeness
+    /// Whether likely duplicates of a creation are looked for: only those are told of them who may read all.
+    func looksForDuplicates(of type: RecordType, allowing: Bool, _ context: WriteContext) -> Bool {
+        !allowing && type.rules.likeness != nil && (try? context.scope(of: .read, on: type)) == .all
     }
 
     private func likes(
-        _ draft: Draft, _ rows: [Rows], _ likeness: LikenessRules, _ type: RecordType, _ context: WriteContext
+        _ rows: [Rows], _ likeness: Likeness, _ type: RecordType, _ context: WriteContext
     ) -> [JSONValue] {
-        likeness.judge(draft, context.tenant, rows).map { context.visible(duplicate: $0, type) }
+        likeness.judge(rows).map { context.visible(duplicate: $0, type) }
     }
 
     private func refuse(_ duplicates: [JSONValue], _ type: RecordType) throws(Problem) {
@@ -76,7 +75,7 @@ extension RecordStore {
 
     /// Everything is known beforehand: one round trip, one implicit transaction.
     private func createAtOnce(
-        _ type: RecordType, _ draft: Draft, _ context: WriteContext
+        _ type: RecordType, _ draft: Draft, _ likeness: Likeness?, _ context: WriteContext
     ) async throws -> WriteResult {
         let change = self.change(.create, draft, context)
         let effects = try type.rules.effects(change)
@@ -85,7 +84,7 @@ extension RecordStore {
         var statements = context.idempotency.map { [remember(result, $0, context)] } ?? []
         let writer = RecordStatements(type: type)
         statements += referenceChecks(type, draft, context)
-        statements += type.rules.likeness?.index(draft, context.tenant) ?? []
+        statements += likeness?.index ?? []
         statements += [
             writer.insert([draft.record], tenant: context.tenant), writer.history(change, context: context),
         ]
@@ -132,6 +131,7 @@ extension RecordStore {
         }
         var draft = Draft(
             before: before, record: before, defaults: context.defaults, user: context.user, now: Date())
+        draft.reach = FilterReach(context)
         try apply(members, to: &draft, type)
         try context.require(draft.record, within: scope, type)
         return try await update(type, draft, context, in: transaction)
@@ -208,12 +208,16 @@ extension RecordStore {
         let record = Record(
             id: .v7(at: now), version: 1, createdAt: now, updatedAt: now, deletedAt: nil, values: type.blank)
         var draft = Draft(before: nil, record: record, defaults: context.defaults, user: context.user, now: now)
-        try apply(members, to: &draft, type)
+        draft.reach = FilterReach(context)
+        try apply(members, to: &draft, type, requiringCustom: context.isAsked)
         return draft
     }
 
-    /// Merges `members` into the draft, then lets the type's rules complete it.
-    package func apply(_ members: [String: JSONValue], to draft: inout Draft, _ type: RecordType) throws {
+    /// Merges `members` into the draft, then lets the type's rules complete it. With `requiringCustom` a new record has
+    /// all custom fields that the tenant requires.
+    package func apply(
+        _ members: [String: JSONValue], to draft: inout Draft, _ type: RecordType, requiringCustom: Bool = false
+    ) throws {
         let reader = FieldReader(defaults: draft.defaults)
         var errors: [FieldError] = []
         for (name, value) in members.sorted(by: { $0.key < $1.key }) {
@@ -223,6 +227,12 @@ extension RecordStore {
             }
             if field.isReadOnly {
                 errors.append(FieldError("/\(name)", "read_only", "\(field.label.en) is set by the service."))
+                continue
+            }
+            if case .custom(let type) = field.kind {
+                let read = reader.custom(value, of: type, over: draft.record.json(name), at: "/\(name)")
+                draft.record.values[name] = read.columns
+                errors += read.errors
                 continue
             }
             do throws(FieldError) {
@@ -243,6 +253,10 @@ extension RecordStore {
             if !errors.contains(where: { $0.pointer == "/\(field.name)" }) {
                 errors.append(FieldError("/\(field.name)", "required", "\(field.label.en) is required."))
             }
+        }
+        if requiringCustom {
+            let missing = reader.missing(of: type.name, in: draft.record.json("custom"))
+            errors += missing.filter { lack in !errors.contains { $0.pointer == lack.pointer } }
         }
         if !errors.isEmpty { throw Problem.invalid(errors) }
     }

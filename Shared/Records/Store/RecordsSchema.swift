@@ -124,6 +124,7 @@ package enum RecordsSchema {
             ) partition by list (tenant_id);
             select platform.partition_by_tenant('SCHEMA.import_error');
 
+            \(CustomValuesSchema.tables)
             create table SCHEMA.saved_view (
                 \(systemColumns),
                 name text not null,
@@ -243,6 +244,7 @@ package enum RecordsSchema {
             updated_at timestamptz not null,
             deleted_at timestamptz,
             owner_id uuid,
-            team_id uuid
+            team_id uuid,
+            custom jsonb
         """
 }

@@ -1,5 +1,6 @@
 import Database
 import Jobs
+import Tenancy
 
 extension WriteContext {
     /// For a job's handler, with the tenant's settings as they are now.
@@ -14,8 +15,10 @@ extension TenantDefaults {
     /// The settings of the transaction's tenant.
     package init(_ transaction: TenantTransaction) async throws {
         let rows = try await transaction.query(
-            "select default_country, default_currency, time_zone from platform.tenant_settings()")
+            "select default_country, default_currency, time_zone, custom_fields from platform.tenant_settings()")
         guard rows.count == 1 else { throw PermanentFailure(code: "no_tenant", message: "the tenant is gone") }
-        self.init(country: rows.text(0, 0)!, currency: rows.text(0, 1)!, timeZone: rows.text(0, 2)!)
+        self.init(
+            country: rows.text(0, 0)!, currency: rows.text(0, 1)!, timeZone: rows.text(0, 2)!,
+            customFields: CustomFields(json: rows.text(0, 3)))
     }
 }

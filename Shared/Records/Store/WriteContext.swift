@@ -23,6 +23,8 @@ package struct WriteContext: Sendable {
     /// Nil for the service's own jobs, which may do what their handler does.
     package let permissions: Permissions?
     package let defaults: TenantDefaults
+    /// Whether the tenant's own people and programs give the values: they know which custom fields must be there.
+    let isAsked: Bool
     package let requestID: String
     package let traceparent: String?
     /// Groups the changes of one request, so that they can be looked at and undone together.
@@ -38,18 +40,21 @@ package struct WriteContext: Sendable {
         team = principal.team
         permissions = principal.permissions
         defaults = TenantDefaults(
-            country: principal.defaultCountry, currency: principal.defaultCurrency, timeZone: principal.timeZone)
+            country: principal.defaultCountry, currency: principal.defaultCurrency, timeZone: principal.timeZone,
+            customFields: principal.customFields)
+        isAsked = true
         self.requestID = requestID
         self.traceparent = traceparent
         changeSet = .v7()
         self.idempotency = idempotency
     }
 
-    /// For a job's handler.
+    /// For a job's handler; `isAsked` where it does what a request asked for, value by value.
     package init(
         tenant: TenantID, job name: String, actor: String? = nil, defaults: TenantDefaults, requestID: String,
-        traceparent: String? = nil, changeSet: UUID = .v7()
+        traceparent: String? = nil, changeSet: UUID = .v7(), isAsked: Bool = false
     ) {
+        self.isAsked = isAsked
         self.tenant = tenant
         // A job that somebody asked for shows that somebody.
         self.actor = actor ?? "job:\(name)"

@@ -9,13 +9,15 @@ package enum SavedView {
         case `private`, team, everybody
     }
 
+    package static let typeName = "saved_view"
+
     /// The record type of views of `types` in a service's schema.
     package static func type(schema: String, of types: [RecordType]) -> RecordType {
         let catalogue = Catalogue(types)
         var rules = RecordRules(prepare: { draft in try prepare(&draft, catalogue) })
         rules.visibility = RecordVisibility(condition: condition, includes: includes)
         return RecordType(
-            "saved_view", plural: "saved_views", schema: schema, label: Label("Saved view", "已存视图"),
+            typeName, plural: "saved_views", schema: schema, label: Label("Saved view", "已存视图"),
             fields: [
                 Field("name", .text(max: 120), Label("Name", "名称")).required(),
                 Field("record_type", .choice(types.map(\.name)), Label("Record type", "记录类型")).required().immutable(),

@@ -32,6 +32,7 @@ struct RecordSchemas: Sendable {
     private func kind(_ field: Field, isInput: Bool, isRequired: Bool) -> JSONValue {
         switch field.kind {
         case .json: return ["type": "object"]
+        case .custom(let type): return CustomFieldSchemas.general(type, isInput: isInput)
         case .text(let maximum, let multiline):
             guard isInput else { return ["type": "string"] }
             let allowed =
