@@ -1,11 +1,10 @@
 import Foundation
+import Synchronization
 
 extension UUID {
     /// A new version 7 UUID (RFC 9562): 48 bits of Unix milliseconds, then random bits, so that ids sort by time.
     package static func v7(at date: Date = Date()) -> UUID {
-        var bits: (UInt64, UInt64) = (0, 0)
-        withUnsafeMutableBytes(of: &bits) { arc4random_buf($0.baseAddress!, 16) }
-        let (high, low) = bits
+        let (high, low) = RandomBits.pair()
         let milliseconds = UInt64(max(0, date.timeIntervalSince1970 * 1000))
         let first = (milliseconds << 16) | 0x7000 | (high & 0x0fff)
         let second = (low & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000
@@ -86,4 +85,22 @@ extension UUID {
 extension UUID {
     /// The text of an id that lies before all others: where reading in the order of ids begins.
     package static let beforeAll = "00000000-0000-0000-0000-000000000000"
+}
+
+/// Random bits for ids, taken from the system some thousand bytes at a time: a request needs several, and each call of the
+/// system would cost as much as all of them. Not for secrets: what is left of a piece lies in memory.
+package enum RandomBits {
+    private static let pool = Mutex((words: [UInt64](repeating: 0, count: 512), next: 512))
+
+    /// 128 of them.
+    package static func pair() -> (UInt64, UInt64) {
+        pool.withLock { pool in
+            if pool.next + 2 > pool.words.count {
+                pool.words.withUnsafeMutableBytes { arc4random_buf($0.baseAddress!, $0.count) }
+                pool.next = 0
+            }
+            defer { pool.next += 2 }
+            return (pool.words[pool.next], pool.words[pool.next + 1])
+        }
+    }
 }

@@ -4,8 +4,9 @@ import Logging
 import Synchronization
 import ThreadExecutor
 
-/// Who is asking: the tenant, the person or key, and what they may do. Everything comes from the credential.
-package struct Principal: Sendable {
+/// Who is asking: the tenant, the person or key, and what they may do. Everything comes from the credential. One instance
+/// for all requests of a credential, until it is read anew.
+package final class Principal: Sendable {
     package let tenant: TenantID
     package let slug: String
     /// The person behind a session, or the one a key acts for.
@@ -15,23 +16,18 @@ package struct Principal: Sendable {
     package let actor: String
     package let permissions: Permissions
     package let locale: String
-    package let timeZone: String
-    package let defaultCountry: String
-    package let defaultCurrency: String
+    package let defaults: TenantDefaults
     /// Requests per second that the tenant, and this credential, may make.
     package let tenantRate: Int
     package let credentialRate: Int?
     package let isSuspended: Bool
     /// Where the credential may be used from; nil for anywhere.
     package let addresses: [AddressRange]?
-    /// The fields that the tenant added to record types.
-    package let customFields: CustomFields
 
     package init(
         tenant: TenantID, slug: String, user: UUID?, team: UUID?, actor: String, permissions: Permissions,
-        locale: String, timeZone: String, defaultCountry: String, defaultCurrency: String, tenantRate: Int,
-        credentialRate: Int?, isSuspended: Bool,
-        addresses: [AddressRange]? = nil, customFields: CustomFields = .none
+        locale: String, defaults: TenantDefaults, tenantRate: Int, credentialRate: Int?, isSuspended: Bool,
+        addresses: [AddressRange]? = nil
     ) {
         self.tenant = tenant
         self.slug = slug
@@ -40,14 +36,11 @@ package struct Principal: Sendable {
         self.actor = actor
         self.permissions = permissions
         self.locale = locale
-        self.timeZone = timeZone
-        self.defaultCountry = defaultCountry
-        self.defaultCurrency = defaultCurrency
+        self.defaults = defaults
         self.tenantRate = tenantRate
         self.credentialRate = credentialRate
         self.isSuspended = isSuspended
         self.addresses = addresses
-        self.customFields = customFields
     }
 }
 
@@ -111,10 +104,16 @@ package final class Authenticator: Sendable {
         let principal: Principal
         let expires: Date?
         let readAt: ContinuousClock.Instant
+
+        var isFresh: Bool {
+            ContinuousClock.now - readAt < memory && expires.map { $0 > Date() } ?? true
+        }
     }
 
     private let database: Database
     private let entries = Mutex<[String: Entry]>([:])
+    /// What whole tokens, by their digests, were found to be: to read and compare a token costs more than to look here.
+    private let verified = Mutex<[SecretDigest: Entry]>([:])
     private let listener: Listener
     private let watchers = Mutex<[@Sendable (String?) -> Void]>([])
     private static let memory: Duration = .seconds(10)
@@ -133,12 +132,29 @@ package final class Authenticator: Sendable {
         func hear(_ event: Listener.Event) { authenticator.withLock { $0 }?.forget(event) }
     }
 
+    /// The bearer of the token that `text` is; nil when it is none, unknown, wrong, expired or revoked.
+    package func principal(forText text: Substring) async throws(DatabaseError) -> Principal? {
+        let digest = SecretDigest(text)
+        if let known = verified.withLock({ $0[digest] }), known.isFresh { return known.principal }
+        guard let token = BearerToken(String(text)), let principal = try await principal(for: token) else { return nil }
+        // Under both locks: what is forgotten meanwhile must not come in afterwards.
+        entries.withLock { entries in
+            verified.withLock { verified in
+                if verified.count >= Self.capacity { verified.removeAll() }
+                verified[digest] = entries[Self.key(token)]
+            }
+        }
+        return principal
+    }
+
+    private static func key(_ token: BearerToken) -> String { "\(token.kind.rawValue):\(token.id)" }
+
     /// The bearer of `token`; nil when the token is unknown, wrong, expired or revoked.
     package func principal(for token: BearerToken) async throws(DatabaseError) -> Principal? {
-        let key = "\(token.kind.rawValue):\(token.id)"
+        let key = Self.key(token)
         let hash = token.hash
         let known = entries.withLock { $0[key] }
-        if let known, ContinuousClock.now - known.readAt < Self.memory, known.expires.map({ $0 > Date() }) ?? true {
+        if let known, known.isFresh {
             return Sodium.isEqual(known.hash, hash) ? known.principal : nil
         }
         let rows = try await database.query(
@@ -182,6 +198,7 @@ package final class Authenticator: Sendable {
                 }
             }
         }
+        verified.withLock { $0.removeAll(keepingCapacity: true) }
         let credential: String? = if case .notification(_, let payload) = event { payload } else { nil }
         for watcher in watchers.withLock({ $0 }) { watcher(credential) }
     }
@@ -195,12 +212,13 @@ package final class Authenticator: Sendable {
             tenant: TenantID(Int64(rows.int(0, 0)!)), slug: rows.text(0, 10)!, user: user, team: rows.uuid(0, 3),
             actor: token.kind == .key ? "key:\(token.id)" : "user:\(user?.lowercased ?? "")",
             permissions: Permissions(roles: roles, custom: custom), locale: rows.text(0, 11)!,
-            timeZone: rows.text(0, 12)!, defaultCountry: rows.text(0, 13)!, defaultCurrency: rows.text(0, 14)!,
+            defaults: TenantDefaults(
+                country: rows.text(0, 13)!, currency: rows.text(0, 14)!, timeZone: rows.text(0, 12)!,
+                customFields: CustomFields(json: rows.text(0, 16))),
             tenantRate: rows.int(0, 6)!, credentialRate: rows.int(0, 7), isSuspended: rows.text(0, 9) != "active",
             // An entry that can't be read lets nobody in.
             addresses: rows.text(0, 15).flatMap { try? decoder.decode([String].self, from: Data($0.utf8)) }?
-                .compactMap(AddressRange.init),
-            customFields: CustomFields(json: rows.text(0, 16)))
+                .compactMap(AddressRange.init))
     }
 }
 

@@ -41,8 +41,8 @@ struct PersonTracesTests {
                 Field("contact_id", .foreignID, label).of("contact"),
             ])
         let personal = type.fields.filter(\.isPersonal)
-        #expect(personal.map(\.name) == ["title", "body", "born", "people"])
-        #expect(personal.map { $0.pseudonym(in: type) } == ["erased", .null, .null, []])
+        #expect(personal.map(\.name) == ["title", "body", "born", "people", "custom"])
+        #expect(personal.map { $0.pseudonym(in: type) } == ["erased", .null, .null, [], .null])
         let data = PersonalData(Catalogue([type]), target: "contact")
         #expect(data.places.map(\.type.name) == ["note"])
     }

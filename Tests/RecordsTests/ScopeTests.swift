@@ -16,7 +16,7 @@ struct ScopeTests {
     private func context(_ user: UUID?, _ team: UUID?) -> WriteContext {
         let principal = Principal(
             tenant: TenantID(1), slug: "a", user: user, team: team, actor: "user", permissions: Permissions(roles: []),
-            locale: "en", timeZone: "UTC", defaultCountry: "DE", defaultCurrency: "EUR", tenantRate: 1,
+            locale: "en", defaults: TenantDefaults(country: "DE", currency: "EUR", timeZone: "UTC"), tenantRate: 1,
             credentialRate: nil, isSuspended: false)
         return WriteContext(principal: principal, requestID: "test")
     }

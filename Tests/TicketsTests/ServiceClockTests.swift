@@ -1,5 +1,6 @@
 import Database
 import Foundation
+import Tenancy
 import Testing
 
 @testable import Records

@@ -3,6 +3,7 @@ import Database
 import Foundation
 import Jobs
 import Records
+import Tenancy
 
 /// Turns events into facts, daily figures and customers' summaries: once each, in any order.
 struct FactStore {

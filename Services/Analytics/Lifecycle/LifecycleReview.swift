@@ -2,6 +2,7 @@ import Database
 import Foundation
 import Jobs
 import Records
+import Tenancy
 
 /// Looks again, every night, at customers whose stage is another one by the passing of time.
 struct ReviewLifecyclesJob: Job {

@@ -1,6 +1,7 @@
 import Database
 import Foundation
 import Records
+import Tenancy
 
 /// What a telephone system's webhook says: one state of one call.
 struct CallEvent: Sendable {

@@ -171,11 +171,13 @@ struct DuplicateMatching {
         while true {
             let from = after
             let last = try await context.step { transaction in
+                // Asked row by row: a plan made while there were few keys would sort all of them for each page.
                 let rows = try await transaction.query(
                     """
                     select \(MatchProfile.columns) from contacts.contact c
-                    where tenant_id = $1 and id > $2::uuid and deleted_at is null and not exists (
-                        select 1 from contacts.match_key k where k.tenant_id = c.tenant_id and k.contact_id = c.id)
+                    where tenant_id = $1 and id > $2::uuid and deleted_at is null and (
+                        select 1 from contacts.match_key k where k.tenant_id = c.tenant_id and k.contact_id = c.id
+                        limit 1) is null
                     order by id limit 1000
                     """, [transaction.tenant.parameter, .text(from)])
                 let profiles = (0..<rows.count).map { MatchProfile(rows, $0) }

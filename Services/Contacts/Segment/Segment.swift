@@ -2,6 +2,7 @@ import Database
 import Foundation
 import Jobs
 import Records
+import Tenancy
 
 /// A group of contacts: a list that people keep, or a filter that a job keeps up with.
 enum Segment {

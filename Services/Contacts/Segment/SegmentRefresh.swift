@@ -3,6 +3,7 @@ import Database
 import Foundation
 import Jobs
 import Records
+import Tenancy
 
 /// Refreshes segments: compares who matches with who is a member, some thousand contacts at a time, writes down who came
 /// and who went, and says so.

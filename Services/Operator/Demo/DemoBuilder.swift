@@ -4,6 +4,7 @@ import Foundation
 import Jobs
 import Records
 import ServiceKit
+import Tenancy
 
 /// Writes the demo tenant's records through the same store, rules and events as everybody's.
 final class DemoBuilder {

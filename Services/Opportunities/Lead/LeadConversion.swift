@@ -4,6 +4,7 @@ import Foundation
 import Jobs
 import Records
 import ServiceKit
+import Tenancy
 
 /// A lead becomes contact, organization and opportunity: a flow of two jobs across two services.
 ///

@@ -2,25 +2,6 @@ import Database
 import Foundation
 import Tenancy
 
-/// What normalising needs to know of the tenant.
-package struct TenantDefaults: Sendable {
-    package let country: String
-    package let currency: String
-    package let timeZone: String
-    /// The fields that the tenant added.
-    package let customFields: CustomFields
-
-    /// Of no tenant: for values whose reading must not depend on who reads.
-    package static let neutral = TenantDefaults(country: "US", currency: "USD", timeZone: "UTC")
-
-    package init(country: String, currency: String, timeZone: String, customFields: CustomFields = .none) {
-        self.country = country
-        self.currency = currency
-        self.timeZone = timeZone
-        self.customFields = customFields
-    }
-}
-
 /// Brings JSON values into the form that is stored: each field's column texts, as PostgreSQL prints them.
 package struct FieldReader: Sendable {
     package let defaults: TenantDefaults

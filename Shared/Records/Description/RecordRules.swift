@@ -1,6 +1,7 @@
 import Database
 import Foundation
 import Jobs
+import Tenancy
 
 /// One record's content: each field's column texts, as PostgreSQL prints them.
 package struct Record: Sendable {

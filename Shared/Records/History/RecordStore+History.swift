@@ -2,15 +2,21 @@ import Database
 import Foundation
 
 extension RecordStore {
-    /// The changes of one record, newest first, at most 200: `{"items": […]}`. A deleted record's too: 404 only for
-    /// what never was, or lies outside the bearer's scope.
-    package func history(_ type: RecordType, _ id: UUID, _ context: WriteContext) async throws -> [UInt8] {
+    /// A page of the changes of one record, newest first: `{"items": […], "next_cursor": …}`. A deleted record's too: 404
+    /// only for what never was, or lies outside the bearer's scope.
+    package func history(
+        _ type: RecordType, _ id: UUID, limit: Int = 200, after text: String? = nil, _ context: WriteContext
+    ) async throws -> [UInt8] {
+        let cursor = self.cursor("\(context.tenant)/\(type.name)/\(id.lowercased)/history")
+        let before = try text.map { try cursor.decode($0, count: 1)[0] }
         _ = try await standing(type, id, context)
         let hidden = context.hidden(type)
         // A digest is of all that changed: whoever knew it and the rest could try the hidden values one by one.
         let shown =
-            hidden.isEmpty ? "changes, 'digest', encode(digest, 'hex')" : "changes::jsonb - $4::text[]"
-        var parameters: [Parameter] = [context.tenant.parameter, .text(type.name), .uuid(id)]
+            hidden.isEmpty ? "changes, 'digest', encode(digest, 'hex')" : "changes::jsonb - $6::text[]"
+        var parameters: [Parameter] = [
+            context.tenant.parameter, .text(type.name), .uuid(id), .optional(before ?? nil), .int(limit + 1),
+        ]
         if !hidden.isEmpty { parameters.append(.array(hidden.sorted())) }
         let rows = try await database.query(
             tenant: context.tenant,
@@ -18,16 +24,20 @@ extension RecordStore {
                 """
                 select json_build_object('version', version, 'at', to_char(at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
                     'actor', actor, 'request_id', request_id, 'change_set', change_set, 'operation', operation,
-                    'changes', \(shown))
+                    'changes', \(shown)), version
                 from \(type.schema).history
-                where tenant_id = $1 and record_type = $2 and record_id = $3 order by version desc limit 200
+                where tenant_id = $1 and record_type = $2 and record_id = $3
+                and version < coalesce($4::bigint, 9223372036854775807)
+                order by version desc limit $5::bigint
                 """, parameters), readOnly: true)
         var body = Array(#"{"items":["#.utf8)
-        for row in 0..<rows.count {
+        for row in 0..<min(rows.count, limit) {
             if row > 0 { body.append(UInt8(ascii: ",")) }
             rows.withBytes(row, 0) { body.append(contentsOf: $0!) }
         }
-        body.append(contentsOf: "]}".utf8)
+        body.append(contentsOf: #"],"next_cursor":"#.utf8)
+        JSONValue(rows.count > limit ? cursor.encode([rows.text(limit - 1, 1)]) : nil).write(to: &body)
+        body.append(UInt8(ascii: "}"))
         return body
     }
 

@@ -1,6 +1,7 @@
 import Database
 import Foundation
 import Jobs
+import Tenancy
 
 /// Reads an uploaded file into records, some hundred rows a transaction.
 ///

@@ -8,11 +8,15 @@ extension RecordStore {
 
     /// The ids of the tenant's living records of the type that `text` finds, newest first; whether the bearer may see
     /// them is for the query that reads them to say.
-    func hits(_ type: RecordType, _ text: String, most: Int = mostHits, _ context: WriteContext) async throws -> [UUID]
-    {
+    ///
+    /// With a `page`, so many of the newest are enough, where they are soon found and the bearer may see all.
+    func hits(
+        _ type: RecordType, _ text: String, most: Int = mostHits, page: Int = 0, _ context: WriteContext
+    ) async throws -> [UUID] {
         guard !type.searchFields.isEmpty, let query = SearchWords.query(text, tenant: context.tenant) else { return [] }
         let rows = try await database.query(
-            tenant: context.tenant, hitsStatement(type, query, most), readOnly: true)
+            tenant: context.tenant, hitsStatement(type, query, most, page: context.seesAll(type) ? page : 0),
+            readOnly: true)
         let ids = (0..<rows.count).map { rows.uuid($0, 0)! }
         let hidden = context.hidden(type)
         if ids.isEmpty || !type.searchFields.contains(where: { hidden.contains($0.name) }) { return ids }
@@ -36,10 +40,10 @@ extension RecordStore {
         return ids.filter(known.contains)
     }
 
-    private func hitsStatement(_ type: RecordType, _ query: String, _ most: Int) -> Statement {
+    private func hitsStatement(_ type: RecordType, _ query: String, _ most: Int, page: Int) -> Statement {
         Statement(
-            "select \(type.schema).search_ids($1, $2::tsquery, $3)",
-            [.text(String(type.table.split(separator: ".")[1])), .text(query), .int(most)])
+            "select \(type.schema).search_ids($1, $2::tsquery, $3, $4)",
+            [.text(String(type.table.split(separator: ".")[1])), .text(query), .int(most), .int(page)])
     }
 
     /// The statement that gives living records with a telephone number, in E.164, in the list `field`, which searches
@@ -49,7 +53,7 @@ extension RecordStore {
             """
             select \(type.selectList) from \(type.table) r
             where r.tenant_id = $1 and r.deleted_at is null and r.\(field) @> $4::jsonb
-            and r.id = any (array(select \(type.schema).search_ids($2, $3::tsquery, 200)))
+            and r.id = any (array(select \(type.schema).search_ids($2, $3::tsquery, 200, 0)))
             order by r.id limit 10
             """,
             [

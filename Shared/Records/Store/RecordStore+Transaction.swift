@@ -117,17 +117,22 @@ extension RecordStore {
     ) async throws -> WriteResult {
         do {
             return try await body()
-        } catch let error as DatabaseError {
+        } catch {
             if let earlier = try await earlierAnswer(after: error, context) { return earlier }
-            throw Self.problem(error, type) ?? error
+            if let error = error as? DatabaseError { throw Self.problem(error, type) ?? error }
+            throw error
         }
     }
 
-    /// The answer of the same request that came at the same time; nil when the error is another one.
-    private func earlierAnswer(after error: DatabaseError, _ context: WriteContext) async throws -> WriteResult? {
-        guard error.code == .uniqueViolation, error.constraint?.contains("idempotency") == true,
-            let idempotency = context.idempotency
-        else { return nil }
+    /// The answer of the same request that came at the same time and got ahead: what it wrote may be why this one is
+    /// refused. Nil where there is none.
+    private func earlierAnswer(after error: any Error, _ context: WriteContext) async throws -> WriteResult? {
+        guard let idempotency = context.idempotency else { return nil }
+        switch error {
+        case let error as DatabaseError where error.code == .uniqueViolation: break
+        case let problem as Problem where [404, 409, 412].contains(problem.status): break
+        default: return nil
+        }
         let rows = try await database.query(
             tenant: context.tenant, replayStatement(idempotency, context), readOnly: true)
         return try replayed(rows, idempotency)
@@ -140,7 +145,7 @@ extension RecordStore {
     ) async throws -> WriteResult {
         do {
             return try await inTransaction(context, dryRun: dryRun, body)
-        } catch let error as DatabaseError {
+        } catch {
             if let earlier = try await earlierAnswer(after: error, context) { return earlier }
             throw error
         }

@@ -432,6 +432,12 @@ extension RecordStore {
         // It answers though it can't be locked as a living one: an erased one, or somebody else's.
         let held = try await lock(type, id, includingDeleted: true, in: transaction)
         if held?.text("erased_at") != nil { throw Problem.erased(type) }
+        // Restored since it was looked for: now it can be.
+        if held?.deletedAt == nil,
+            let record = try await lock(type, id, scope: condition, builder: builder, in: transaction)
+        {
+            return record
+        }
         throw Problem(403, "forbidden", "This \(type.name) belongs to somebody else.")
     }
 }

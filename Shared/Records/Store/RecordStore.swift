@@ -99,7 +99,7 @@ package struct RecordStore: Sendable {
             conditions += " and " + (try compiler.sql(filter, type: type, &builder))
         }
         if let text = query.text {
-            let hits = try await hits(type, text, context)
+            let hits = try await hits(type, text, page: query.isFirstOfNewest ? query.limit + 1 : 0, context)
             conditions += " and r.id = any(\(builder.bind(.array(hits.map(\.lowercased)), "uuid[]")))"
         }
         let counted = Statement(countSQL(type, conditions, query.count), builder.parameters)

@@ -183,21 +183,51 @@ package enum RecordsSchema {
             grant select, delete on SCHEMA.live_event to guanxi_across;
             grant select on SCHEMA.import, SCHEMA.job_status to guanxi_across;
 
-            -- The tenant's living records of a searchable table that have all words of the query, newest first. Row
-            -- security would keep the index from being used, since a match is not leakproof; so this names the tenant
-            -- itself.
-            create function SCHEMA.search_ids(searched text, query tsquery, most int) returns setof uuid
+            -- Those of the tenant's ten thousand newest records that have all words of the query, newest first: at most
+            -- so many. Nobody has a privilege on it but its owner.
+            create function SCHEMA.search_newest(searched text, query tsquery, most int) returns uuid[]
+            language plpgsql stable set search_path = pg_catalog, pg_temp
+            set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off as $body$
+            declare
+                found_ids uuid[];
+            begin
+                execute format(
+                    'select array(
+                        select id from (
+                            select id, words from SCHEMA.%I where tenant_id = $1 and deleted_at is null
+                            order by created_at desc, id desc limit 10000
+                        ) newest where words @@ $2 limit $3)', searched)
+                into found_ids using nullif(current_setting('app.tenant_id', true), '')::bigint, query, most;
+                return found_ids;
+            end $body$;
+            alter function SCHEMA.search_newest(text, tsquery, int) owner to guanxi_across;
+            revoke all on function SCHEMA.search_newest(text, tsquery, int) from public;
+
+            -- The tenant's living records of a searchable table that have all words of the query, newest first. Where so
+            -- many as a page shows are among the newest of all, only these: of what many have, a page is quickly found
+            -- there, while the index names all of them. Row security would keep the index from being used, since a match
+            -- is not leakproof; so this names the tenant itself.
+            create function SCHEMA.search_ids(searched text, query tsquery, most int, page int) returns setof uuid
             language plpgsql stable security definer
             set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_indexscan = off as $body$
+            declare
+                newest uuid[];
             begin
+                if page > 0 then
+                    newest := SCHEMA.search_newest(searched, query, page);
+                    if cardinality(newest) >= page then
+                        return query select unnest(newest);
+                        return;
+                    end if;
+                end if;
                 return query execute format(
                     'select id from SCHEMA.%I where tenant_id = $1 and deleted_at is null and words @@ $2
                     order by id desc limit $3', searched)
                 using nullif(current_setting('app.tenant_id', true), '')::bigint, query, most;
             end $body$;
-            alter function SCHEMA.search_ids(text, tsquery, int) owner to guanxi_across;
-            revoke all on function SCHEMA.search_ids(text, tsquery, int) from public;
-            grant execute on function SCHEMA.search_ids(text, tsquery, int) to guanxi_SCHEMA;
+            alter function SCHEMA.search_ids(text, tsquery, int, int) owner to guanxi_across;
+            revoke all on function SCHEMA.search_ids(text, tsquery, int, int) from public;
+            grant execute on function SCHEMA.search_ids(text, tsquery, int, int) to guanxi_SCHEMA;
 
             \(ErasureSchema.functions)
             -- What nobody needs any more, of every tenant: answers that were kept for a day for whoever repeats a

@@ -13,7 +13,7 @@ extension WriteContext {
 
 extension TenantDefaults {
     /// The settings of the transaction's tenant.
-    package init(_ transaction: TenantTransaction) async throws {
+    package convenience init(_ transaction: TenantTransaction) async throws {
         let rows = try await transaction.query(
             "select default_country, default_currency, time_zone, custom_fields from platform.tenant_settings()")
         guard rows.count == 1 else { throw PermanentFailure(code: "no_tenant", message: "the tenant is gone") }

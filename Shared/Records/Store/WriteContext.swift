@@ -39,9 +39,7 @@ package struct WriteContext: Sendable {
         user = principal.user
         team = principal.team
         permissions = principal.permissions
-        defaults = TenantDefaults(
-            country: principal.defaultCountry, currency: principal.defaultCurrency, timeZone: principal.timeZone,
-            customFields: principal.customFields)
+        defaults = principal.defaults
         isAsked = true
         self.requestID = requestID
         self.traceparent = traceparent

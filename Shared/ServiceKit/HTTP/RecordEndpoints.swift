@@ -156,14 +156,22 @@ package struct RecordEndpoints: Sendable {
 
     private func history(_ type: RecordType) -> Endpoint {
         let documentation = EndpointDocumentation {
+            $0.parameters = [
+                RecordParameters.query("limit", ["type": "integer", "minimum": 1, "maximum": 200]),
+                RecordParameters.query("cursor", ["type": "string"]),
+            ]
             $0.response = schemas.history
             $0.refusals = [404]
         }
         return Endpoint(
             .get, "/v1/\(type.plural)/{id}/history", "Every change of \(type.oneOf)", documentation: documentation
         ) { request in
-            try request.allow([])
-            return EndpointResponse(200, try await store.history(type, try request.id(), request.context))
+            try request.allow(["limit", "cursor"])
+            return EndpointResponse(
+                200,
+                try await store.history(
+                    type, try request.id(), limit: try request.limit(200, usual: 200),
+                    after: request.parameter("cursor"), request.context))
         }
     }
 

@@ -25,22 +25,29 @@ struct RouteTable: Sendable {
     }
 
     /// One position in a path: what may follow, and what ends here.
-    private struct Node: Sendable {
-        var literals: [String: Node] = [:]
-        var placeholder: [Node] = []
-        var routes: [String: Route] = [:]
+    private final class Node: Sendable {
+        private let literals: [String: Node]
+        private let placeholder: Node?
+        let routes: [String: Route]
 
-        mutating func add(_ endpoint: Endpoint, _ segments: ArraySlice<String>, names: [String]) {
-            guard let segment = segments.first else {
+        /// Endpoints with what is left of their paths, and the names in braces that stood before.
+        init(_ endpoints: [(endpoint: Endpoint, rest: ArraySlice<String>, names: [String])]) {
+            var routes: [String: Route] = [:]
+            for (endpoint, rest, names) in endpoints where rest.isEmpty {
                 routes[endpoint.method.rawValue] = Route(endpoint, names: names)
-                return
             }
-            let rest = segments.dropFirst()
-            if segment.hasPrefix("{") {
-                if placeholder.isEmpty { placeholder = [Node()] }
-                placeholder[0].add(endpoint, rest, names: names + [String(segment.dropFirst().dropLast())])
-            } else {
-                literals[segment, default: Node()].add(endpoint, rest, names: names)
+            self.routes = routes
+            let groups = Dictionary(grouping: endpoints.filter { !$0.rest.isEmpty }) {
+                $0.rest.first!.hasPrefix("{") ? "{" : $0.rest.first!
+            }
+            literals = groups.filter { $0.key != "{" }.mapValues { group in
+                Node(group.map { ($0.endpoint, $0.rest.dropFirst(), $0.names) })
+            }
+            placeholder = groups["{"].map { group in
+                Node(
+                    group.map {
+                        ($0.endpoint, $0.rest.dropFirst(), $0.names + [String($0.rest.first!.dropFirst().dropLast())])
+                    })
             }
         }
 
@@ -49,20 +56,18 @@ struct RouteTable: Sendable {
             guard let segment = segments.first else { return routes.isEmpty ? nil : self }
             let rest = segments.dropFirst()
             if let found = literals[segment]?.find(rest, &values) { return found }
-            guard let node = placeholder.first else { return nil }
+            guard let placeholder else { return nil }
             values.append(segment)
-            if let found = node.find(rest, &values) { return found }
+            if let found = placeholder.find(rest, &values) { return found }
             values.removeLast()
             return nil
         }
     }
 
-    private var root = Node()
+    private let root: Node
 
     init(_ endpoints: [Endpoint]) {
-        for endpoint in endpoints {
-            root.add(endpoint, endpoint.path.split(separator: "/").map(String.init)[...], names: [])
-        }
+        root = Node(endpoints.map { ($0, $0.path.split(separator: "/").map(String.init)[...], []) })
     }
 
     func match(method: String, path: Substring) -> Match {

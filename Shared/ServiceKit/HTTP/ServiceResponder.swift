@@ -169,15 +169,15 @@ struct ServiceResponder: HTTPResponder {
                 401, "unauthenticated", "Send Authorization: Bearer with a key or a session.", headers: challenge)
         }
         let parts = text.split(separator: " ", maxSplits: 1)
-        guard parts.count == 2, parts[0].lowercased() == "bearer", let token = BearerToken(String(parts[1])),
-            let principal = try await authenticator.principal(for: token)
+        guard parts.count == 2, parts[0] == "Bearer" || parts[0].lowercased() == "bearer",
+            let principal = try await authenticator.principal(forText: parts[1])
         else { throw Problem(401, "unauthenticated", "The key or session is not valid.", headers: challenge) }
         return principal
     }
 
     private static let nobody = Principal(
         tenant: TenantID(0), slug: "", user: nil, team: nil, actor: "nobody", permissions: Permissions(roles: []),
-        locale: "en", timeZone: "UTC", defaultCountry: "US", defaultCurrency: "USD", tenantRate: 1, credentialRate: nil,
+        locale: "en", defaults: .neutral, tenantRate: 1, credentialRate: nil,
         isSuspended: false)
 
     static func query(_ text: Substring?) throws(Problem) -> [(name: String, value: String)] {

@@ -17,7 +17,7 @@ extension CommonEndpoints {
             return EndpointResponse(json: [
                 "tenant": .string(principal.slug), "actor": .string(principal.actor),
                 "user_id": JSONValue(principal.user?.lowercased), "locale": .string(principal.locale),
-                "time_zone": .string(principal.timeZone), "currency": .string(principal.defaultCurrency),
+                "time_zone": .string(principal.defaults.timeZone), "currency": .string(principal.defaults.currency),
                 "administrator": .bool(principal.permissions.isAdministrator),
             ])
         }

@@ -49,7 +49,8 @@ struct CustomFieldEndpoints {
             documentation: documentation
         ) { request in
             try request.allow([])
-            return EndpointResponse(json: CustomFieldSchemas(fields: request.principal.customFields).exact(document))
+            return EndpointResponse(
+                json: CustomFieldSchemas(fields: request.principal.defaults.customFields).exact(document))
         }
     }
 
@@ -78,7 +79,9 @@ struct CustomFieldEndpoints {
                 (try? context.scope(of: .read, on: type)) != nil && !context.hidden(type).contains("custom")
             }
             let items = types.flatMap { type in
-                request.principal.customFields[type.name].values.sorted { $0.name < $1.name }.map { json($0, of: type) }
+                request.principal.defaults.customFields[type.name].values.sorted { $0.name < $1.name }.map {
+                    json($0, of: type)
+                }
             }
             return EndpointResponse(json: ["items": .array(items)])
         }

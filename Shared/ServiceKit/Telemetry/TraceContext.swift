@@ -1,3 +1,4 @@
+import Database
 import Foundation
 import Tenancy
 
@@ -36,10 +37,10 @@ package struct TraceContext: Sendable, Equatable {
 
     /// `count` random bytes, not all zero, in hexadecimal digits.
     private static func hex(_ count: Int) -> String {
-        var random = SystemRandomNumberGenerator()
+        let random = RandomBits.pair()
         return String(unsafeUninitializedCapacity: count * 2) { digits in
             for part in 0..<count / 8 {
-                var bits = random.next() | 1
+                var bits = (part == 0 ? random.0 : random.1) | 1
                 for place in 0..<16 {
                     let digit = UInt8(bits & 15)
                     digits[part * 16 + place] = digit < 10 ? 48 + digit : 87 + digit
