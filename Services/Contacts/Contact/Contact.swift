@@ -15,9 +15,9 @@ enum Contact {
             Field("display_name", .text(max: 200), Label("Display name", "显示名")).sortable().searchable(),
             Field("birth_date", .date, Label("Birth date", "出生日期")).sortable().personal(),
             Field("job_title", .text(max: 120), Label("Job title", "职位")),
-            Field("industry", .text(max: 80), Label("Industry", "行业")),
+            Field("industry", .text(max: 80), Label("Industry", "行业")).covered(),
             Field("occupation", .text(max: 80), Label("Occupation", "职业")),
-            Field("region", .text(max: 80), Label("Region", "地区")),
+            Field("region", .text(max: 80), Label("Region", "地区")).covered(),
             Field("organization_id", .reference("organization"), Label("Organization", "公司")).personal(),
             Field("emails", .list(channel(.email), max: 20), Label("E-mail", "邮箱")).byDefault([]).searchable(),
             Field("phones", .list(channel(.phone), max: 20), Label("Telephone", "电话")).byDefault([]).searchable(),
@@ -28,14 +28,15 @@ enum Contact {
             Field("risk_attitude", .choice(["cautious", "balanced", "bold"]), Label("Attitude to risk", "风险态度"))
                 .personal(),
             Field("likelihood_to_repurchase", .integer(min: 0, max: 10), Label("Likelihood to repurchase", "再购意愿")),
-            Field("likelihood_to_recommend", .integer(min: 0, max: 10), Label("Likelihood to recommend", "推荐意愿")),
-            Field("do_not_contact", .boolean, Label("Do not contact", "请勿联系")).byDefault(false),
+            Field("likelihood_to_recommend", .integer(min: 0, max: 10), Label("Likelihood to recommend", "推荐意愿"))
+                .covered(),
+            Field("do_not_contact", .boolean, Label("Do not contact", "请勿联系")).byDefault(false).covered(),
             Field("channel_preference", .list(preferredChannel, max: 6), Label("Preferred channels", "首选渠道")).byDefault(
                 []),
             Field(
                 "lifecycle_stage", .choice(LifecycleStage.allCases.map(\.rawValue)), Label("Lifecycle stage", "生命周期阶段")
             )
-            .derived().byDefault("prospect"),
+            .derived().byDefault("prospect").covered(),
             Field(
                 "lifecycle_group", .choice(LifecycleGroup.allCases.map(\.rawValue)), Label("Lifecycle group", "生命周期大类")
             )

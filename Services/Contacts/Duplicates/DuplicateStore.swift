@@ -10,8 +10,19 @@ import Tenancy
 struct DuplicateStore: Sendable {
     /// Under how many keys a contact is kept: the strongest kinds come first.
     private static let mostKeys = 8
-    /// How many contacts one contact is compared with.
-    private static let mostCandidates = 100
+    /// How many contacts one contact is compared with, and how many are looked at of those that share a key with it.
+    private struct Breadth {
+        let candidates: Int
+        let ofKey: Int
+
+        /// A job leaves nothing out that could be the same person.
+        static let thorough = Breadth(candidates: 100, ofKey: 200)
+        /// Somebody waits: whoever is so much like the new one that they must be told shares several keys with it, or a
+        /// strong one, and so stands among the first. In a tenant of a million a common name alone gives hundreds.
+        static let quick = Breadth(candidates: 16, ofKey: 48)
+
+        var parameters: [Parameter] { [.int(candidates), .int(ofKey)] }
+    }
     private static let models = ModelCache()
 
     // MARK: Keys
@@ -58,14 +69,14 @@ struct DuplicateStore: Sendable {
             [tenant.parameter, .array(ids.map(\.lowercased))])
     }
 
-    /// The SQL of the ids that share keys with the ones in `$2`, at most `$3`: those that share most and the strongest
+    /// The SQL of the ids that share keys with the ones in `$2`, at most `$3`, `$4` of each key: those that share most and the strongest
     /// first. Thousands may share a common name: of each key some are looked at, so that whoever shares an address is
     /// always among them.
     private static let sharing = """
         select m.contact_id from unnest($2::bigint[]) with ordinality as k (key, place)
         cross join lateral (
-            select contact_id from contacts.match_key where tenant_id = $1 and key = k.key limit 200) m
-        group by m.contact_id order by sum(\(mostKeys + 1) - k.place) desc, m.contact_id limit $3
+            select contact_id from contacts.match_key where tenant_id = $1 and key = k.key limit $4::bigint) m
+        group by m.contact_id order by sum(\(mostKeys + 1) - k.place) desc, m.contact_id limit $3::bigint
         """
 
     /// For each profile the ids of contacts that share a key with it.
@@ -75,7 +86,8 @@ struct DuplicateStore: Sendable {
         let tenant = transaction.tenant
         let results = try await transaction.batch(
             profiles.map {
-                Statement(sharing, [tenant.parameter, .text(keys($0, tenant)), .int(mostCandidates)])
+                Statement(
+                    sharing, [tenant.parameter, .text(keys($0, tenant))] + Breadth.thorough.parameters)
             })
         return results.map { rows in (0..<rows.count).map { rows.uuid($0, 0)! } }
     }
@@ -87,7 +99,7 @@ struct DuplicateStore: Sendable {
 
     /// What a search for those with one of `keys` reads: them, and the tenant's model where this process has none.
     static func search(keys: String, tenant: TenantID) -> [Statement] {
-        let candidates = Statement(likes, [tenant.parameter, .text(keys), .int(mostCandidates)])
+        let candidates = Statement(likes, [tenant.parameter, .text(keys)] + Breadth.quick.parameters)
         return models.find(tenant) == nil ? [candidates, modelRead(tenant)] : [candidates]
     }
 

@@ -31,6 +31,11 @@ struct ContactErasure: Sendable {
                 ("match_key", "contact_id = any($2::uuid[])"),
                 ("timeline_entry", "contact_id = any($2::uuid[])"),
                 ("duplicate_pair", "(left_id = any($2::uuid[]) or right_id = any($2::uuid[]))"),
+                // What agents were told of calls and reminders, kept for a day for those who were away.
+                (
+                    "live_event",
+                    "exists (select 1 from unnest($2::uuid[]) as s (id) where data::text like '%' || s.id || '%')"
+                ),
             ] {
                 let rows = try await transaction.query(
                     "delete from contacts.\(table) where tenant_id = $1 and \(condition)",

@@ -59,7 +59,6 @@ enum M0002CreateContacts {
         ) partition by list (tenant_id);
         select platform.partition_by_tenant('contacts.contact');
         select platform.make_searchable('contacts.contact');
-        create index on contacts.contact (tenant_id, created_at, id) where deleted_at is null;
         create index on contacts.contact (tenant_id, organization_id) where deleted_at is null and organization_id is not null;
         create index on contacts.contact (tenant_id, family_name) where deleted_at is null;
         create unique index on contacts.contact (tenant_id, external_id, source) nulls not distinct

@@ -9,7 +9,10 @@ enum M0005CreateCustomerCare {
             add column channel_preference jsonb,
             add column lifecycle_stage text default 'prospect',
             add column lifecycle_group text default 'trial';
-        create index on contacts.contact (tenant_id, lifecycle_stage) where deleted_at is null;
+        -- Lists go through it, newest first: what they are often filtered by stands in it.
+        create index on contacts.contact (tenant_id, created_at, id)
+            include (industry, region, likelihood_to_recommend, do_not_contact, lifecycle_stage)
+            where deleted_at is null;
         alter table contacts.task add column channel text, add column purpose text;
         alter table contacts.activity add column purpose text;
 

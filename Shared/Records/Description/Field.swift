@@ -60,6 +60,8 @@ package struct Field: Sendable {
     /// May be given at creation, never changed afterwards.
     package var isImmutable = false
     package var isSortable = false
+    /// The index that lists go through, newest first, carries the field's column.
+    package var isCovered = false
     /// Found by `?q=`; the type's table needs `platform.make_searchable`.
     package var isSearchable = false
     /// What stands where a creation says nothing, as JSON.
@@ -94,6 +96,9 @@ package struct Field: Sendable {
     package func immutable() -> Field { with { $0.isImmutable = true } }
     /// The field that lists can be ordered by; give its column an index after `tenant_id`.
     package func sortable() -> Field { with { $0.isSortable = true } }
+    /// The field that lists are often filtered by: `include` its column in the index on `(tenant_id, created_at, id)`, and
+    /// a list is looked up in the index alone, without a look at the records that do not match.
+    package func covered() -> Field { with { $0.isCovered = true } }
     /// The field that searches find the record by: a text, or a list whose entries have a `value`.
     package func searchable() -> Field { with { $0.isSearchable = true } }
     /// The field with what stands there when a creation says nothing.

@@ -29,6 +29,18 @@ package indirect enum Filter: Sendable, Equatable {
         }
     }
 
+    /// The conditions that all must hold.
+    var conjuncts: [Filter] { if case .and(let parts) = self { parts.flatMap(\.conjuncts) } else { [self] } }
+
+    /// Whether the index that lists go through has all that is asked for.
+    func isCovered(by type: RecordType) -> Bool {
+        switch self {
+        case .and(let parts), .or(let parts): parts.allSatisfy { $0.isCovered(by: type) }
+        case .not(let part): part.isCovered(by: type)
+        case .condition(let path, _, _): path == "created_at" || type.field(path)?.isCovered == true
+        }
+    }
+
     /// Reads a filter; throws a `Problem` of status 400 that says what is wrong.
     package static func parse(_ value: JSONValue) throws(Problem) -> Filter {
         var count = 0

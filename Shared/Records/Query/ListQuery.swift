@@ -29,8 +29,11 @@ package struct ListQuery: Sendable {
 
     /// Whether nothing is asked for but the newest records.
     var isFirstOfNewest: Bool {
-        filter == nil && cursor == nil && count == nil && sort == [Sort(field: "created_at", descending: true)]
+        filter == nil && cursor == nil && count == nil && isNewestFirst
     }
+
+    /// Whether the order is that of the index that lists go through.
+    var isNewestFirst: Bool { sort == [Sort(field: "created_at", descending: true)] }
 
     /// Reads the parameters of a query string. Unknown ones are refused: a misspelt filter must not show everything.
     package init(parameters: [(name: String, value: String)], type: RecordType) throws(Problem) {

@@ -92,32 +92,44 @@ package struct RecordStore: Sendable {
         try requireExpandable(query.expansions, type, context)
         let statement = PageStatement(type: type, query: query)
         var builder = SQLBuilder([context.tenant.parameter])
-        var conditions = "r.tenant_id = $1 and r.deleted_at is null" + context.condition(scope, type, &builder)
-        if let filter = query.filter {
-            let compiler = FilterCompiler(
-                catalogue: catalogue, defaults: context.defaults, reach: FilterReach(context))
-            conditions += " and " + (try compiler.sql(filter, type: type, &builder))
+        // What the index of the newest can tell, and what only the record can.
+        var covered = ""
+        var others = context.condition(scope, type, &builder)
+        let compiler = FilterCompiler(catalogue: catalogue, defaults: context.defaults, reach: FilterReach(context))
+        for part in query.filter?.conjuncts ?? [] {
+            let condition = " and " + (try compiler.sql(part, type: type, &builder))
+            if query.isNewestFirst && part.isCovered(by: type) { covered += condition } else { others += condition }
         }
         if let text = query.text {
             let hits = try await hits(type, text, page: query.isFirstOfNewest ? query.limit + 1 : 0, context)
-            conditions += " and r.id = any(\(builder.bind(.array(hits.map(\.lowercased)), "uuid[]")))"
+            others += " and r.id = any(\(builder.bind(.array(hits.map(\.lowercased)), "uuid[]")))"
         }
-        let counted = Statement(countSQL(type, conditions, query.count), builder.parameters)
+        let asksIndex = !covered.isEmpty
+        let counted = Statement(countSQL(type, "\(Self.living)\(covered)\(others)", query.count), builder.parameters)
         let cursor = PageCursor(
             secret: secret,
             context: "\(context.tenant)/\(type.name)/\(query.sort.map { ($0.descending ? "-" : "") + $0.field })/"
                 + "\(query.filter?.canonical ?? "")/\(query.text ?? "")/\(context.actor)")
         if let text = query.cursor {
             let values = try cursor.decode(text, count: statement.keys.count)
-            conditions += " and " + statement.after(values, &builder)
+            covered += " and " + statement.after(values, &builder)
         }
         let limit = builder.bind(.int(query.limit + 1), "bigint")
         let keys = statement.keys.map { "\($0.expression)::text" }.joined(separator: ", ")
-        let select = Statement(
+        let source =
+            asksIndex
+            ? """
+            (
+                select r.id as newest_id, r.created_at as newest_at from \(type.table) r
+                where \(Self.living)\(covered) order by r.created_at desc, r.id desc
+            ) newest cross join lateral (
+                select * from \(type.table) r
+                where r.tenant_id = $1 and r.id = newest.newest_id and r.deleted_at is null\(others) offset 0
+            ) r order by newest.newest_at desc, newest.newest_id desc
             """
-            select \(type.selectList), \(keys) from \(type.table) r
-            where \(conditions) order by \(statement.orderBy) limit \(limit)
-            """, builder.parameters)
+            : "\(type.table) r where \(Self.living)\(covered)\(others) order by \(statement.orderBy)"
+        let select = Statement(
+            "select \(type.selectList), \(keys) from \(source) limit \(limit)", builder.parameters)
         let results = try await database.batch(
             tenant: context.tenant, query.count == nil ? [select] : [select, counted], readOnly: true)
         let rows = results[0]
@@ -143,6 +155,8 @@ package struct RecordStore: Sendable {
         body.append(UInt8(ascii: "}"))
         return Page(body: body, nextCursor: next)
     }
+
+    private static let living = "r.tenant_id = $1 and r.deleted_at is null"
 
     /// An estimate stops counting at ten thousand: it costs the same on any tenant.
     private func countSQL(_ type: RecordType, _ conditions: String, _ count: ListQuery.Count?) -> String {
