@@ -37,6 +37,8 @@ package struct ConnectionSettings: Sendable {
             // think every other plan expensive enough for it.
             "-c jit=off",
             genericPlans ? "-c plan_cache_mode=force_generic_plan" : "",
+            // A page is for one of many who ask at once: other processes for it would take their turns.
+            "-c max_parallel_workers_per_gather=0",
             // Every statement names its tenant and every index begins with it. A plan that was made while a table was
             // still empty must not go on reading all of it for ever.
             genericPlans ? "-c enable_seqscan=off" : "",

@@ -19,7 +19,7 @@ struct DuplicateStore: Sendable {
         static let thorough = Breadth(candidates: 100, ofKey: 200)
         /// Somebody waits: whoever is so much like the new one that they must be told shares several keys with it, or a
         /// strong one, and so stands among the first. In a tenant of a million a common name alone gives hundreds.
-        static let quick = Breadth(candidates: 16, ofKey: 48)
+        static let quick = Breadth(candidates: 8, ofKey: 32)
 
         var parameters: [Parameter] { [.int(candidates), .int(ofKey)] }
     }

@@ -41,6 +41,23 @@ package indirect enum Filter: Sendable, Equatable {
         }
     }
 
+    /// Whether some index may find the few records that it holds for, so that a list had better begin there: by
+    /// references, what can be sorted by, lists, and custom fields that have one.
+    func isFound(in type: RecordType, _ defaults: TenantDefaults) -> Bool {
+        switch self {
+        case .and(let parts), .or(let parts): return parts.contains { $0.isFound(in: type, defaults) }
+        case .not: return false
+        case .condition(let path, _, _):
+            let steps = path.split(separator: ".", maxSplits: 1)
+            guard let field = type.field(String(steps[0])) else { return true }
+            switch field.kind {
+            case .custom(let type): return steps.count > 1 && defaults.customFields[type][String(steps[1])]?.isIndexed == true
+            case .reference, .foreignID, .list, .tags, .email, .phone: return true
+            default: return field.isSortable
+            }
+        }
+    }
+
     /// Reads a filter; throws a `Problem` of status 400 that says what is wrong.
     package static func parse(_ value: JSONValue) throws(Problem) -> Filter {
         var count = 0
