@@ -51,7 +51,8 @@ package indirect enum Filter: Sendable, Equatable {
             let steps = path.split(separator: ".", maxSplits: 1)
             guard let field = type.field(String(steps[0])) else { return true }
             switch field.kind {
-            case .custom(let type): return steps.count > 1 && defaults.customFields[type][String(steps[1])]?.isIndexed == true
+            case .custom(let type):
+                return steps.count > 1 && defaults.customFields[type][String(steps[1])]?.isIndexed == true
             case .reference, .foreignID, .list, .tags, .email, .phone: return true
             default: return field.isSortable
             }
