@@ -1,12 +1,13 @@
-import Contacts
 import Database
 import Foundation
-import Jobs
 import Opportunities
 import Records
 import Tenancy
 import TestSupport
 import Testing
+
+@testable import Contacts
+@testable import Jobs
 
 @Suite("Change sets")
 struct ChangeSetTests {
@@ -18,7 +19,7 @@ struct ChangeSetTests {
         let bed = try await TestStore(contactsService, connections: 4)
         try await eachSeed { seed in
             let tenant = try await bed.tenant("undo-\(seed)")
-            var walk = RandomWalk(bed: bed, tenant: tenant, seed: UInt64(seed))
+            var walk = RandomWalk(bed: bed, tenant: tenant, seed: UInt64(seed), imports: true)
             for _ in 0..<6 { try await walk.step() }
             let before = try await bed.digest(tenant)
             var sets: [UUID] = []
@@ -198,7 +199,9 @@ private struct Prediction: Sendable, CustomStringConvertible {
         listsDuplicates = json["duplicates"]?.array?.isEmpty == false
         changes = (json["changes"]?.array ?? []).map { change in
             [
-                "record_type": change["record_type"]!, "operation": change["operation"]!, "changes": change["changes"]!,
+                "record_type": change["record_type"]!, "operation": change["operation"]!,
+                // A merge is named after its request: the real one's name can't be foretold.
+                "changes": .object((change["changes"]?.object ?? [:]).filter { $0.key != "merge_id" }),
                 "record_id": change["record_id"]!,
             ]
         }
@@ -215,6 +218,9 @@ private struct RandomWalk {
         case update(String, UUID, JSONValue)
         case delete(String, UUID)
         case restore(String, UUID)
+        case merge(survivor: UUID, merged: UUID)
+        /// A file, by the job that reads it.
+        case importing([JSONValue])
 
         var description: String {
             switch self {
@@ -222,6 +228,8 @@ private struct RandomWalk {
             case .update(let type, let id, let body): "update \(type) \(id) \(body.encoded)"
             case .delete(let type, let id): "delete \(type) \(id)"
             case .restore(let type, let id): "restore \(type) \(id)"
+            case .merge(let survivor, let merged): "merge \(merged) into \(survivor)"
+            case .importing(let rows): "import \(rows.map(\.encoded))"
             }
         }
     }
@@ -229,9 +237,12 @@ private struct RandomWalk {
     let bed: TestStore
     let tenant: TenantID
     var random: SeededGenerator
+    /// Files too: what they do is predicted by their job, not by the request.
+    let imports: Bool
     private var known: [(type: String, id: UUID)] = []
 
-    init(bed: TestStore, tenant: TenantID, seed: UInt64) {
+    init(bed: TestStore, tenant: TenantID, seed: UInt64, imports: Bool = false) {
+        self.imports = imports
         self.bed = bed
         self.tenant = tenant
         random = SeededGenerator(seed: seed)
@@ -260,8 +271,20 @@ private struct RandomWalk {
                 ? .create("organization", ["name": word(), "source": "walk", "external_id": word()])
                 : .create("contact", content())
         }
+        if imports && random.number(0...9) == 0 {
+            return .importing(
+                (0..<random.number(1...5)).map { _ in
+                    .object((content().object ?? [:]).merging(["external_id": word()]) { $1 })
+                })
+        }
         let (type, id) = random.pick(known)
-        switch random.number(0...9) {
+        switch random.number(0...10) {
+        case 10:
+            let contacts = known.filter { $0.type == "contact" }.map(\.id)
+            guard let survivor = contacts.first, contacts.count > 1 else { return .delete(type, id) }
+            let merged = random.pick(Array(contacts.dropFirst()))
+            return random.number(0...1) == 0
+                ? .merge(survivor: survivor, merged: merged) : .merge(survivor: merged, merged: survivor)
         case 0...6: return .update(type, id, type == "contact" ? content() : ["name": word(), "industry": word()])
         case 7, 8: return .delete(type, id)
         default: return .restore(type, id)
@@ -312,11 +335,44 @@ private struct RandomWalk {
                 result = try await store.delete(type(name), id, precondition: .any, dryRun: dryRun, context)
             case .restore(let name, let id):
                 result = try await store.restore(type(name), id, dryRun: dryRun, context)
+            case .merge(let survivor, let merged):
+                let wish = try MergeWish([
+                    "survivor": .string(survivor.lowercased), "merged": .string(merged.lowercased),
+                ])
+                result = try await store.writing(type("contact"), dryRun: dryRun, context) { transaction in
+                    try await MergeEndpoints(store: store).merge(wish, context, transaction)
+                }
+            case .importing(let rows): result = try await read(rows, context)
             }
             return .success(try Prediction(dryRun ? result.body : Array("{}".utf8)))
         } catch let problem as Problem {
             return .failure(problem)
         }
+    }
+
+    /// Uploads a file and does its job.
+    private func read(_ rows: [JSONValue], _ context: WriteContext) async throws -> WriteResult {
+        var upload = ImportUpload(store: bed.store, context: context)
+        try await upload.add(rows.map(\.encoded).joined(separator: "\n").utf8)
+        let options = try ImportOptions(
+            ["type": "contact", "format": "ndjson", "source": "walk", "duplicates": "update"],
+            catalogue: bed.store.catalogue)
+        let started = try await upload.finish(options)
+        let schema = bed.store.outbox.schema
+        let waiting = try await bed.store.database.query(
+            tenant: tenant,
+            Statement(
+                "select payload from \(schema).outbox where tenant_id = $1 and id = $2",
+                [tenant.parameter, .uuid(started.id!)]), readOnly: true)
+        var job = PendingJob(
+            id: started.id!, name: "\(schema).run-import", queue: "\(schema).import",
+            payload: Array(waiting.text(0, 0)!.utf8))
+        job.options.isTracked = true
+        let run = JobContext(
+            envelope: JobEnvelope(job, tenant: tenant, origin: schema), logger: TestServers.logger,
+            outbox: bed.store.outbox, database: bed.store.database)
+        try await contactsService.registry(bed.store).handlers[job.name]!(run)
+        return started
     }
 
     /// What the history says of a change set, in the order it was written.
@@ -325,7 +381,8 @@ private struct RandomWalk {
             tenant: tenant,
             Statement(
                 """
-                select json_build_object('record_type', record_type, 'operation', operation, 'changes', changes,
+                select json_build_object('record_type', record_type, 'operation', operation,
+                    'changes', changes::jsonb - 'merge_id',
                     'record_id', case operation when 'create' then null else record_id end)::text
                 from contacts.history where tenant_id = $1 and change_set = $2 order by at, version
                 """, [tenant.parameter, .uuid(set)]), readOnly: true)

@@ -53,7 +53,7 @@ struct MergeEndpoints {
         }
     }
 
-    private func merge(
+    func merge(
         _ wish: MergeWish, _ context: WriteContext, _ transaction: TenantTransaction
     ) async throws -> WriteResult {
         let type = Contact.type
@@ -125,7 +125,7 @@ struct MergeEndpoints {
 }
 
 /// What a merge is asked to do.
-private struct MergeWish: Sendable {
+struct MergeWish: Sendable {
     let survivor: UUID
     let merged: UUID
     let choices: [String: Merge.Choice]
