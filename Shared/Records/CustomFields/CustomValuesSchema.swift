@@ -24,8 +24,9 @@ enum CustomValuesSchema {
         create index on SCHEMA.custom_value (tenant_id, record_type, field, time_value, record_id)
             where time_value is not null;
 
+        -- A day begins at midnight in UTC here, whatever the session of whoever writes thinks.
         create function SCHEMA.index_custom() returns trigger
-        language plpgsql set search_path = pg_catalog, pg_temp as $body$
+        language plpgsql set search_path = pg_catalog, pg_temp set timezone = 'UTC' as $body$
         begin
             if tg_op = 'UPDATE' then
                 delete from SCHEMA.custom_value v where v.tenant_id = new.tenant_id and v.record_type = tg_argv[0]
