@@ -34,6 +34,9 @@ struct TenantLeakTests {
             body["url"] = .string("https://hooks.example/\(mark)")
             body["events"] = ["*"]
         case "saved_view": body["sort"] = nil
+        case "custom_field":
+            body["record_type"] = "contact"
+            body["name"] = .string("f\(UUID().uuidString.prefix(8).lowercased())")
         // One of its kind in a tenant.
         case "call_line": body["extension"] = .string("\(mark) \(UUID().uuidString.prefix(8))")
         case "relationship":

@@ -7,13 +7,8 @@ import Synchronization
 
 /// A process that a test started and ends by its id.
 package final class ChildProcess: Sendable {
-    private struct Output {
-        var data = Data()
-        var isComplete = false
-    }
-
     private let process: Mutex<Process>
-    private let output = Mutex(Output())
+    private let output = Mutex(Data())
     package let pid: Int32
 
     /// Starts `executable`. Standard output is kept, standard error goes to `log` when given.
@@ -43,19 +38,13 @@ package final class ChildProcess: Sendable {
         let reading = pipe.fileHandleForReading
         reading.readabilityHandler = { [weak self] handle in
             let data = handle.availableData
-            if data.isEmpty { handle.readabilityHandler = nil }
-            self?.output.withLock {
-                $0.data.append(data)
-                $0.isComplete = data.isEmpty
-            }
+            if data.isEmpty { handle.readabilityHandler = nil } else { self?.output.withLock { $0.append(data) } }
         }
     }
 
     deinit { kill(pid, SIGKILL) }
 
-    package var text: String { output.withLock { String(decoding: $0.data, as: UTF8.self) } }
-    /// Whether all it ever wrote has been read: a process can be gone before its last words have come.
-    package var isOutputComplete: Bool { output.withLock { $0.isComplete } }
+    package var text: String { output.withLock { String(decoding: $0, as: UTF8.self) } }
     package var isRunning: Bool { process.withLock { $0.isRunning } }
 
     /// Waits until the process printed a line that begins with `prefix`, and gives it.

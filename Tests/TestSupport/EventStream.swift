@@ -20,7 +20,7 @@ package final class EventStream: Sendable {
         if let lastID { arguments += ["-H", "Last-Event-ID: \(lastID)"] }
         process = try ChildProcess(URL(filePath: "/usr/bin/curl"), arguments + [client.base + path])
         try await eventually("the stream answers") { [process] in
-            process.text.contains("\r\n\r\n") || process.isOutputComplete
+            process.text.contains("\r\n\r\n") || !process.isRunning
         }
     }
 
@@ -29,8 +29,8 @@ package final class EventStream: Sendable {
     /// All that came, the answer's head included.
     package var text: String { process.text }
     package var status: Int { Int(text.split(separator: " ").dropFirst().first ?? "") ?? 0 }
-    /// False once the service has ended it and all it said has been read.
-    package var isOpen: Bool { !process.isOutputComplete }
+    /// False once the service has ended it; its last words may still be on their way to `text`.
+    package var isOpen: Bool { process.isRunning }
 
     /// The events that have come so far.
     package var events: [StreamEvent] {
