@@ -73,7 +73,10 @@ let package = Package(
     name: "guanxi",
     platforms: [.macOS(.v15)],
     products: domains.map { .executable(name: $0.lowercased(), targets: ["\($0)Main"]) }
-        + [.executable(name: "guanxi", targets: ["Operator"])],
+        + [
+            .executable(name: "guanxi", targets: ["Operator"]),
+            .executable(name: "queue-benchmark", targets: ["QueueBenchmark"]),
+        ],
     dependencies: [
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -111,7 +114,7 @@ let package = Package(
             dependencies: [
                 "Database", "Redis", "Tenancy", "Jobs", "Records", "Contracts", "ServiceKit", "Contacts",
                 "Opportunities",
-                "Tickets", "Analytics", "Accounts", arguments, logging,
+                "Tickets", "Analytics", "Accounts", arguments, logging, lifecycle,
             ],
             path: "Services/Operator", swiftSettings: strict),
 
@@ -127,11 +130,19 @@ let package = Package(
         .target(
             name: "WebhookReceiver", dependencies: ["ThreadExecutor"], path: "Tests/WebhookReceiver",
             swiftSettings: strict),
+        .executableTarget(
+            name: "QueueBenchmark", dependencies: ["Database", "Redis", "Jobs", arguments, lifecycle, logging],
+            path: "Tests/Benchmarks/Queue", swiftSettings: strict),
         .testTarget(
             name: "WebhooksTests", dependencies: ["Webhooks", "WebhookReceiver", "ThreadExecutor"],
             path: "Tests/WebhooksTests", swiftSettings: strict),
         .testTarget(
-            name: "JobsTests", dependencies: ["Jobs", "Database"], path: "Tests/JobsTests", swiftSettings: strict),
+            name: "JobsTests", dependencies: ["Jobs", "Database", "Redis", logging], path: "Tests/JobsTests",
+            swiftSettings: strict),
+        // Optimized in debug builds too: a thousand schedules are some million steps.
+        .testTarget(
+            name: "SimulationTests", dependencies: ["TestSupport", "Jobs", "Database", "Redis"],
+            path: "Tests/Simulation", swiftSettings: strict + [.unsafeFlags(["-O"])]),
         .testTarget(
             name: "RecordsTests", dependencies: ["Records", "Database"], path: "Tests/RecordsTests",
             swiftSettings: strict),

@@ -21,8 +21,26 @@ struct GuanxiCommand: AsyncParsableCommand {
             others that `guanxi doctor` names.
             """,
         subcommands: [
-            Migrate.self, Tenants.self, Users.self, Keys.self, Queues.self, Jobs.self, Doctor.self, Demo.self,
+            Migrate.self, Tenants.self, Users.self, Keys.self, Queues.self, Jobs.self, Workers.self, Autoscale.self,
+            Doctor.self, Bench.self, Demo.self,
         ])
+
+    /// Ends with 78 where a setting is missing or wrong, which no supervisor should try again; otherwise as the parser says.
+    static func main() async {
+        do {
+            var command = try parseAsRoot()
+            if var command = command as? any AsyncParsableCommand {
+                try await command.run()
+            } else {
+                try command.run()
+            }
+        } catch let problem as ConfigurationProblem {
+            FileHandle.standardError.write(Data("guanxi: \(problem)\n".utf8))
+            Foundation.exit(78)
+        } catch {
+            exit(withError: error)
+        }
+    }
 }
 
 /// The services there are.

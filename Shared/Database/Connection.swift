@@ -237,21 +237,29 @@ final class Connection {
         return try finishPlainQuery()
     }
 
-    /// Gives each chunk of COPY text to `receive`; when that returns false, the rest is cancelled and dropped.
+    /// Gives COPY text to `receive` in chunks of whole rows; when that returns false, the rest is cancelled and dropped.
     func copyOut(_ sql: String, receive: ([UInt8]) -> Bool) throws(DatabaseError) {
         try plainQuery(sql, expecting: PGRES_COPY_OUT)
         var wanted = true
+        // A row alone is small, and to hand it over to another thread costs more than to read it.
+        var rows: [UInt8] = []
+        func hand() {
+            guard wanted, !rows.isEmpty else { return }
+            wanted = receive(rows)
+            rows.removeAll(keepingCapacity: true)
+            if !wanted { canceller.cancel() }
+        }
         while true {
             var chunk: UnsafeMutablePointer<CChar>?
             let length = PQgetCopyData(raw, &chunk, 0)
             if length < 0 { break }
             if wanted, let chunk {
-                let bytes = UnsafeRawBufferPointer(start: chunk, count: Int(length))
-                wanted = receive(Array(bytes))
-                if !wanted { canceller.cancel() }
+                rows.append(contentsOf: UnsafeRawBufferPointer(start: chunk, count: Int(length)))
+                if rows.count >= 65_536 { hand() }
             }
             PQfreemem(chunk)
         }
+        hand()
         do { _ = try finishPlainQuery() } catch { if wanted || error.code != .cancelled { throw error } }
     }
 

@@ -32,6 +32,7 @@ package final class Database: Sendable {
     private let logger: Logger
     private let batches = BlockingQueue<BatchRequest>()
     private let leases: LeasePool
+    private let pipelined: Int
 
     /// Starts the pool's threads. Connections are opened when first needed, so a database that is down does not keep a
     /// process from starting.
@@ -46,12 +47,29 @@ package final class Database: Sendable {
     ) {
         self.settings = settings
         self.logger = logger
+        self.pipelined = pipelined
         leases = LeasePool(settings: settings, size: interactive, timeout: leaseTimeout)
         for _ in 0..<pipelined {
             OSThread.start { [batches, settings] in
                 Self.serve(batches, Connection(settings: settings, canceller: Canceller()))
             }
         }
+    }
+
+    /// One of the two ways in, as it stands now.
+    package struct Pool: Sendable {
+        package let name: String
+        package let connections: Int
+        /// Callers for whom no connection is free.
+        package let waiting: Int
+    }
+
+    /// How busy the connections are.
+    package var pools: [Pool] {
+        [
+            Pool(name: "pipelined", connections: pipelined, waiting: batches.count),
+            Pool(name: "interactive", connections: leases.size, waiting: leases.waiting),
+        ]
     }
 
     /// Refuses further requests; what is under way ends first.

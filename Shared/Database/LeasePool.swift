@@ -93,6 +93,10 @@ final class LeasePool: Sendable {
         state = Mutex(State(idle: connections))
     }
 
+    /// How many callers wait for a connection now.
+    var waiting: Int { state.withLock { $0.waiting.count } }
+    var size: Int { connections.count }
+
     /// A free connection; `.unavailable` when none became free in time.
     func acquire() async throws(DatabaseError) -> LeasedConnection {
         let (free, ticket) = state.withLock { state -> (LeasedConnection?, Int) in

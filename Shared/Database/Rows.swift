@@ -59,21 +59,21 @@ package final class Rows: @unchecked Sendable {
         withBytes(row, column) { $0.map { String(decoding: $0, as: UTF8.self) } }
     }
 
-    /// A whole number; nil for NULL and for text that is none.
+    /// A whole number, the nearest there is where it is too large, as a sum may be; nil for NULL and for text that is none.
     package func int(_ row: Int, _ column: Int) -> Int? {
         withBytes(row, column) { bytes in
             guard let bytes else { return nil }
+            let isNegative = bytes.first == UInt8(ascii: "-")
             var value = 0
-            var negative = false
-            for (index, byte) in bytes.enumerated() {
-                if index == 0 && byte == UInt8(ascii: "-") {
-                    negative = true
-                } else {
-                    guard byte >= 48, byte <= 57 else { return nil }
-                    value = value &* 10 &+ Int(byte - 48)
-                }
+            for byte in bytes.dropFirst(isNegative ? 1 : 0) {
+                guard byte >= 48, byte <= 57 else { return nil }
+                let digit = isNegative ? -Int(byte - 48) : Int(byte - 48)
+                let (shifted, isTooLarge) = value.multipliedReportingOverflow(by: 10)
+                let (sum, overflows) = shifted.addingReportingOverflow(digit)
+                if isTooLarge || overflows { return isNegative ? .min : .max }
+                value = sum
             }
-            return negative ? -value : value
+            return value
         }
     }
 

@@ -114,7 +114,7 @@ package final class Transaction: Sendable {
         }
     }
 
-    /// Gives the chunks of a `COPY … TO STDOUT` to `receive`, one at a time. When `receive` throws, the rest is
+    /// Gives a `COPY … TO STDOUT` to `receive` in chunks of whole rows, one at a time. When `receive` throws, the rest is
     /// cancelled.
     package func copyOut(_ sql: String, receive: @Sendable ([UInt8]) async throws -> Void) async throws {
         _ = try await batch([])

@@ -61,6 +61,9 @@ public struct JobOptions: Sendable {
     public var durability: JobDurability = .transactional
     /// Its state, progress and result can be read from `/v1/jobs/{id}`.
     public var isTracked = false
+    /// Seconds after its time within which it must begin; 0 for any. One that waited longer is settled as expired: its
+    /// handler never sees it.
+    public var expiry = 0.0
 
     public init() {}
 
@@ -90,6 +93,31 @@ package struct PendingJob: Sendable {
     package var traceparent: String?
     /// An event for a queue that gets it only where the tenant wants it so.
     package var isByTenant = false
+    /// The group that waits for its end.
+    package var group: UUID?
+    /// Within a window after it no other job of this tenant with the same key is taken.
+    package var uniqueness: Uniqueness?
+
+    /// One job of a key within a window of time: what comes again meanwhile is not enqueued at all.
+    package struct Uniqueness: Sendable, Equatable {
+        package let key: String
+        /// Seconds.
+        package let window: TimeInterval
+
+        package init(key: String, window: TimeInterval) {
+            self.key = key
+            self.window = window
+        }
+    }
+
+    /// Whether it is written at all is decided by the statement that would write it: it can't be pushed before the
+    /// relay saw it.
+    package var isConditional: Bool { isByTenant || uniqueness != nil }
+
+    /// Not to be begun after this time.
+    package var expiresAt: Date? {
+        options.expiry > 0 ? (runAt ?? id.v7Time).addingTimeInterval(options.expiry) : nil
+    }
 
     /// A job with a fresh id, which is also the time of its enqueue.
     package init(_ job: some Job, runAt: Date? = nil, traceparent: String? = nil) throws {
@@ -115,27 +143,10 @@ package struct PendingJob: Sendable {
 /// How jobs and events become bytes.
 package enum JobCoding {
     /// JSON with RFC 3339 times.
-    package static func encode(_ value: some Encodable) throws -> [UInt8] {
-        let encoder = JSONEncoder()
-        encoder.dateEncodingStrategy = .custom { date, encoder in
-            var container = encoder.singleValueContainer()
-            try container.encode(Timestamp.rfc3339(date))
-        }
-        encoder.outputFormatting = .withoutEscapingSlashes
-        return Array(try encoder.encode(value))
-    }
+    package static func encode(_ value: some Encodable) throws -> [UInt8] { try PayloadEncoder.encode(value) }
 
     /// Reads what `encode` wrote; throws `DecodingError` for anything else.
     package static func decode<Value: Decodable>(_ type: Value.Type, from payload: [UInt8]) throws -> Value {
-        let decoder = JSONDecoder()
-        decoder.dateDecodingStrategy = .custom { decoder in
-            let container = try decoder.singleValueContainer()
-            let text = try container.decode(String.self)
-            guard let date = Timestamp.parse(text) else {
-                throw DecodingError.dataCorruptedError(in: container, debugDescription: "not a time: \(text)")
-            }
-            return date
-        }
-        return try decoder.decode(type, from: Data(payload))
+        try PayloadDecoder.decode(type, from: payload)
     }
 }

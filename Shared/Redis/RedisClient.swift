@@ -5,8 +5,15 @@ import ThreadExecutor
 /// A Lua script, sent in full once per server and called by its digest from then on.
 package struct RedisScript: Sendable {
     package let source: String
+    /// What its digest is looked up by: to hash the source for each call costs more than to send the call.
+    fileprivate let number: Int
 
-    package init(_ source: String) { self.source = source }
+    private static let count = Atomic(0)
+
+    package init(_ source: String) {
+        self.source = source
+        number = Self.count.add(1, ordering: .relaxed).newValue
+    }
 }
 
 /// Redis, whatever its topology. Concurrent callers' commands are pipelined by themselves.
@@ -18,7 +25,7 @@ package final class RedisClient: Sendable {
     let password: String?
     private let timeout: Double
     private let logger: Logger
-    private let digests = Mutex<[String: String]>([:])
+    private let digests = Mutex<[Int: String]>([:])
     private let nodes = Mutex<[RedisAddress: RedisNode]>([:])
     private let slots = Mutex<[RedisAddress?]>([])
     /// The connection that follows the topology's one master; unused in a cluster.
@@ -68,7 +75,7 @@ package final class RedisClient: Sendable {
         let tail: [RedisArgument] = [.int(keys.count)] + keys.map { .text($0) } + arguments
         for _ in 0..<2 {
             let digest: String
-            if let known = digests.withLock({ $0[script.source] }) {
+            if let known = digests.withLock({ $0[script.number] }) {
                 digest = known
             } else {
                 digest = try await load(script, key: key)
@@ -86,7 +93,7 @@ package final class RedisClient: Sendable {
         guard let digest = reply.text else {
             throw RedisError(code: .refused, message: "SCRIPT LOAD gave no digest")
         }
-        digests.withLock { $0[script.source] = digest }
+        digests.withLock { $0[script.number] = digest }
         return digest
     }
 

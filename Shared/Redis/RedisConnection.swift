@@ -6,7 +6,7 @@ import CHiredis
     import Darwin
 #endif
 
-/// One hiredis context. Not `Sendable`: it belongs to the thread that made it.
+/// One hiredis context. Not `Sendable`: it belongs to whoever speaks, one at a time.
 ///
 /// hiredis forbids further use of a context that has errored, so it is thrown away at the first error and the next
 /// command opens a new one.
@@ -66,16 +66,7 @@ final class RedisConnection {
         for command in commands { append(command, to: context) }
         var replies: [RedisValue] = []
         replies.reserveCapacity(commands.count)
-        for _ in commands {
-            var reply: UnsafeMutableRawPointer?
-            guard redisGetReply(context, &reply) == REDIS_OK, let reply else {
-                let message = Self.message(of: context)
-                close()
-                throw RedisError(code: .interrupted, message: message)
-            }
-            replies.append(Self.value(of: reply.assumingMemoryBound(to: redisReply.self)))
-            freeReplyObject(reply)
-        }
+        for _ in commands { replies.append(try reply()) }
         return replies
     }
 
@@ -86,6 +77,34 @@ final class RedisConnection {
         var isDone: Int32 = 0
         while isDone == 0 {
             guard redisBufferWrite(context, &isDone) == REDIS_OK else { throw broken(context) }
+        }
+    }
+
+    /// The next reply, for which the connection's own deadline holds.
+    func reply() throws(RedisError) -> RedisValue {
+        guard let context else { throw RedisError(code: .interrupted, message: "not connected") }
+        var reply: UnsafeMutableRawPointer?
+        guard redisGetReply(context, &reply) == REDIS_OK, let reply else { throw broken(context) }
+        defer { freeReplyObject(reply) }
+        return Self.value(of: reply.assumingMemoryBound(to: redisReply.self))
+    }
+
+    /// The next reply if it comes within so many milliseconds; nil when it does not, and can be waited for again.
+    func reply(within milliseconds: Int32) throws(RedisError) -> RedisValue? {
+        guard let context else { throw RedisError(code: .interrupted, message: "not connected") }
+        let deadline = ContinuousClock.now + .milliseconds(milliseconds)
+        while true {
+            var reply: UnsafeMutableRawPointer?
+            guard redisGetReplyFromReader(context, &reply) == REDIS_OK else { throw broken(context) }
+            if let reply {
+                defer { freeReplyObject(reply) }
+                return Self.value(of: reply.assumingMemoryBound(to: redisReply.self))
+            }
+            if ContinuousClock.now >= deadline { return nil }
+            var readable = pollfd(fd: context.pointee.fd, events: Int16(POLLIN), revents: 0)
+            if poll(&readable, 1, milliseconds) == 1 {
+                guard redisBufferRead(context) == REDIS_OK else { throw broken(context) }
+            }
         }
     }
 

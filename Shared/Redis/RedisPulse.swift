@@ -1,19 +1,27 @@
 import Synchronization
 import ThreadExecutor
 
-/// Sends one command at a steady interval from a thread and connection of its own, whatever the rest of the process
-/// does. In a cluster it follows MOVED.
+/// Sends commands at a steady interval from a thread and connections of its own, whatever the rest of the process does.
+/// In a cluster it follows MOVED.
 package final class RedisPulse: Sendable {
     /// What to send, and who hears the reply (on the pulse's thread: it must not block).
-    package struct Beat: Sendable {
+    package final class Beat: Sendable {
         let key: String
         let command: [RedisArgument]
-        let receive: @Sendable (RedisValue) -> Void
+        private let receive: @Sendable (RedisValue) -> Void
+        private let heard = Atomic<Bool>(false)
 
         package init(key: String, command: [RedisArgument], receive: @escaping @Sendable (RedisValue) -> Void) {
             self.key = key
             self.command = command
             self.receive = receive
+        }
+
+        var isHeard: Bool { heard.load(ordering: .relaxed) }
+
+        func hear(_ reply: RedisValue) {
+            heard.store(true, ordering: .relaxed)
+            receive(reply)
         }
     }
 
@@ -28,35 +36,55 @@ package final class RedisPulse: Sendable {
         self.milliseconds = milliseconds
     }
 
-    /// Starts the thread. `beat` gives each beat's command, or nil to skip it.
-    package func start(_ beat: @escaping @Sendable () -> Beat?) {
+    /// Starts the thread. `beats` gives what to send each time, in a pipeline; nothing skips it.
+    package func start(_ beats: @escaping @Sendable () -> [Beat]) {
         OSThread.start { [requests, topology, password, milliseconds] in
-            let connection = RedisConnection(password: password, timeout: 2)
-            var moved: RedisAddress?
+            var connections: [RedisAddress: RedisConnection] = [:]
+            // Where a key's slot was said to live; another node says where it moved.
+            var homes: [String: RedisAddress] = [:]
             while !requests.isClosed {
                 _ = requests.take(upTo: 16, within: Double(milliseconds) / 1000)
-                guard !requests.isClosed, let beat = beat() else { continue }
-                do {
-                    try connection.connect(to: moved ?? Self.address(topology, password))
-                    let reply = try connection.roundTrip([beat.command])[0]
-                    if case .error(let message) = reply {
-                        let words = message.split(separator: " ")
-                        moved = words.first == "MOVED" && words.count == 3 ? RedisAddress(words[2]) : nil
-                        connection.close()
-                        // A server that is loading says so at once: it is not asked again at once.
-                        if moved == nil { pause(milliseconds: 100) }
-                        _ = requests.push(())
-                    } else {
-                        beat.receive(reply)
+                let due = requests.isClosed ? [] : beats()
+                var failures = 0
+                for _ in 0..<3 {
+                    var open: [RedisAddress: [Beat]] = [:]
+                    do {
+                        let usual = try Self.address(topology, password)
+                        for beat in due where !beat.isHeard { open[homes[beat.key] ?? usual, default: []].append(beat) }
+                    } catch {
+                        failures += 1
                     }
-                } catch {
-                    moved = nil
-                    connection.close()
-                    pause(milliseconds: 50)
+                    if open.isEmpty { break }
+                    for (address, beats) in open {
+                        let connection = connections[address] ?? RedisConnection(password: password, timeout: 2)
+                        connections[address] = connection
+                        do {
+                            try connection.connect(to: address)
+                            for (beat, reply) in zip(beats, try connection.roundTrip(beats.map(\.command))) {
+                                guard case .error(let message) = reply else {
+                                    beat.hear(reply)
+                                    continue
+                                }
+                                failures += 1
+                                let words = message.split(separator: " ")
+                                homes[beat.key] =
+                                    words.first == "MOVED" && words.count == 3 ? RedisAddress(words[2]) : nil
+                            }
+                        } catch {
+                            failures += 1
+                            for beat in beats { homes[beat.key] = nil }
+                            connections[address] = nil
+                            connection.close()
+                        }
+                    }
+                }
+                if due.contains(where: { !$0.isHeard }) || (failures > 0 && due.isEmpty) {
+                    // A server that is loading says so at once: it is not asked again at once.
+                    pause(milliseconds: 100)
                     _ = requests.push(())
                 }
             }
-            connection.close()
+            for connection in connections.values { connection.close() }
         }
     }
 

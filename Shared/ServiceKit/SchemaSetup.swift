@@ -23,7 +23,7 @@ package struct SchemaSetup: Sendable {
                 "platform",
                 [
                     PlatformSchema.migrations[0], JobsSchema.platformMigration, PlatformSchema.migrations[1],
-                    PlatformSchema.accounts,
+                    PlatformSchema.accounts, JobsSchema.queueTables, JobsSchema.operatorFunctions,
                 ]
             )
         ] + services.map { ($0.name, $0.allMigrations) }

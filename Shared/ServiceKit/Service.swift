@@ -55,6 +55,15 @@ package struct ServiceDescription: Sendable {
 
     package var catalogue: Catalogue { Catalogue(types) }
 
+    /// What is wanted of its workers, by queue.
+    package func workerGoals(_ configuration: ServiceConfiguration) throws -> [String: WorkerDemand.Goal] {
+        let usual = try configuration.int("worker.concurrency", minimum: 1)
+        return try Dictionary(
+            uniqueKeysWithValues: queues.map {
+                ($0, try configuration.workerGoal(concurrency: shares[$0]?.concurrency ?? usual))
+            })
+    }
+
     /// The whole history of the schema: the common tables, then the service's own.
     package var allMigrations: [Migration] {
         [

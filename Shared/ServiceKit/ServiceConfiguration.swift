@@ -1,5 +1,6 @@
 import Configuration
 import Foundation
+import Jobs
 import Logging
 import SystemPackage
 
@@ -37,6 +38,11 @@ package struct ServiceConfiguration: Sendable {
         Key(
             name: "database.ownerUrl", defaultValue: "",
             meaning: "connection string of the role guanxi_owner, for `migrate` and `guanxi`"),
+        Key(
+            name: "database.serviceUrl", defaultValue: "",
+            meaning:
+                "connection string of the services' own roles, with {service} where the name belongs, for `guanxi autoscale --apply`"
+        ),
         Key(name: "database.pipelined", defaultValue: "2", meaning: "connections that carry pipelined requests"),
         Key(name: "database.interactive", defaultValue: "8", meaning: "connections for interactive transactions"),
         Key(
@@ -62,6 +68,16 @@ package struct ServiceConfiguration: Sendable {
             name: "worker.concurrency", defaultValue: "16",
             meaning: "jobs that a worker runs at once in each of its queues"),
         Key(name: "worker.grace", defaultValue: "20", meaning: "seconds that running jobs may go on after SIGTERM"),
+        Key(
+            name: "worker.objective", defaultValue: "10",
+            meaning: "seconds within which waiting jobs are to have begun: what the workers wanted follow from"),
+        Key(name: "worker.minimum", defaultValue: "1", meaning: "workers of a service that are wanted at least"),
+        Key(name: "worker.maximum", defaultValue: "8", meaning: "workers of a service that are wanted at most"),
+        Key(
+            name: "operator.token", defaultValue: "",
+            meaning:
+                "at least 32 characters: opens the operators' HTTP surface on the internal port, which is not there without it"
+        ),
         Key(
             name: "webhooks.http", defaultValue: "false",
             meaning: "true lets webhooks go to http:// too, where what they say can be read on its way"),
@@ -115,7 +131,9 @@ package struct ServiceConfiguration: Sendable {
     /// The value of `key`, or its default from the table. Traps for a key that the table does not list.
     package func string(_ key: String) -> String {
         let fallback = Self.keys.first { $0.name == key }!.defaultValue
-        return reader.string(forKey: ConfigKey(key), isSecret: key.contains("rl") || key == "secret", default: fallback)
+        return reader.string(
+            forKey: ConfigKey(key), isSecret: key.contains("rl") || key == "secret" || key == "operator.token",
+            default: fallback)
     }
 
     /// A value that must be there.
@@ -141,6 +159,26 @@ package struct ServiceConfiguration: Sendable {
             throw ConfigurationProblem(key: "secret", message: "must have at least 32 characters")
         }
         return Array(text.utf8.prefix(64))
+    }
+
+    /// What opens the operators' HTTP surface; nil where it is to stay shut.
+    package func operatorToken() throws -> [UInt8]? {
+        let text = string("operator.token")
+        if text.isEmpty { return nil }
+        guard text.utf8.count >= 32 else {
+            throw ConfigurationProblem(key: "operator.token", message: "must have at least 32 characters")
+        }
+        return Array(text.utf8)
+    }
+
+    /// What is wanted of workers that run `concurrency` jobs at once in a queue.
+    package func workerGoal(concurrency: Int) throws -> WorkerDemand.Goal {
+        var goal = WorkerDemand.Goal()
+        goal.concurrency = concurrency
+        goal.objective = Double(try int("worker.objective", minimum: 1))
+        goal.minimum = try int("worker.minimum")
+        goal.maximum = try int("worker.maximum", minimum: max(1, goal.minimum))
+        return goal
     }
 
     /// Whose word on the caller's address counts.

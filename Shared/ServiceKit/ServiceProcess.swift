@@ -99,7 +99,10 @@ package struct ServiceProcess: Sendable {
         let housekeeping = Housekeeping(schema: description.name, database: database, logger: logger)
         let usage = UsageFlush(meter: meter, database: database, logger: logger)
         // The last begins the shutdown: streams end before the server waits for its requests.
-        try await run([outbox, housekeeping, usage, try internalServer(workers: []), application, live])
+        let demand = try demandWatch()
+        try await run([
+            outbox, housekeeping, usage, demand, try internalServer(workers: [], demand: demand), application, live,
+        ])
         authenticator.close()
     }
 
@@ -123,7 +126,9 @@ package struct ServiceProcess: Sendable {
         }
         let scheduler = RecurringScheduler(jobs: registry.recurring, outbox: outbox, database: database, logger: logger)
         Announcement(service: description.name, role: "work").print(address: nil, port: nil)
-        try await run([outbox, scheduler, try internalServer(workers: workers), WorkerGroup(workers: workers)])
+        let load = LoadReport(queues: names, metrics: metrics, redis: redis, logger: logger)
+        let server = try internalServer(workers: workers, demand: try demandWatch())
+        try await run([outbox, scheduler, load, server, WorkerGroup(workers: workers)])
     }
 
     /// Creates roles where the administrator's connection is given, then applies what is pending.
@@ -169,8 +174,18 @@ package struct ServiceProcess: Sendable {
         return quiet
     }
 
-    /// Health and metrics, for operators and their tools alone.
-    private func internalServer(workers: [QueueWorker]) throws -> some ServiceLifecycle.Service {
+    private var queueOperator: QueueOperator {
+        QueueOperator(queues: description.queues, database: database, redis: redis, logger: logger)
+    }
+
+    /// Processes that serve look by themselves, four times a minute as autoscalers do; those that work when asked.
+    private func demandWatch() throws -> DemandWatch {
+        let goals = try description.workerGoals(configuration)
+        return DemandWatch(queueOperator, interval: .seconds(15), logger: logger) { goals[$0] ?? .init() }
+    }
+
+    /// Health, metrics and the operators' surface, for operators and their tools alone.
+    private func internalServer(workers: [QueueWorker], demand: DemandWatch) throws -> some ServiceLifecycle.Service {
         let (database, redis, metrics) = (database, redis, metrics)
         let router = Router()
         router.get("/healthz") { _, _ in
@@ -188,9 +203,16 @@ package struct ServiceProcess: Sendable {
             }
         }
         router.get("/metrics") { _, _ in
-            Response(
+            for pool in database.pools {
+                Gauge(label: "guanxi_pool_connections", dimensions: [("pool", pool.name)]).record(pool.connections)
+                Gauge(label: "guanxi_pool_waiting", dimensions: [("pool", pool.name)]).record(pool.waiting)
+            }
+            return Response(
                 status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8"],
                 body: .init(byteBuffer: ByteBuffer(string: metrics.text)))
+        }
+        if let token = try configuration.operatorToken() {
+            OperatorEndpoints(queues: queueOperator, demand: demand, token: token, logger: logger).add(to: router)
         }
         let host = configuration.string("http.host")
         return Application(

@@ -94,9 +94,10 @@ extension PlatformSchema {
         grant select, insert on platform.audit_entry to guanxi_across;
         grant select, insert, update on platform.audit_head to guanxi_across;
 
+        -- The tenant's number is no part of it: the trail of a tenant that moves to another installation holds there.
         create function platform.audit_digest(previous bytea, e platform.audit_entry) returns bytea
         language sql stable set search_path = pg_catalog, pg_temp as $body$
-            select sha256(coalesce(previous, ''::bytea) || convert_to(jsonb_build_array(e.tenant_id, e.sequence,
+            select sha256(coalesce(previous, ''::bytea) || convert_to(jsonb_build_array(e.sequence,
                 extract(epoch from e.at), e.actor, e.action, e.subject, e.request_id, e.address, e.detail)::text, 'UTF8'))
         $body$;
 

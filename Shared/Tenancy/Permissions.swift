@@ -56,7 +56,7 @@ package struct Permissions: Sendable, Equatable {
     /// One role, as the tenant or the product defines it; one that nobody defines grants nothing.
     package struct Role: Sendable, Equatable {
         package let name: String
-        fileprivate let grants: [Grant]
+        let grants: [Grant]
 
         /// The widest scope in which the role alone allows `action` on records of `type`; nil for not at all.
         package func scope(of action: Action, on type: String) -> Scope? {
@@ -131,6 +131,12 @@ package struct Permissions: Sendable, Equatable {
     }
 
     private func named(of type: String) -> Set<String> { Set(roles.flatMap { $0.named(of: type) }) }
+
+    /// The fields of `type` of which some role speaks.
+    func restricted(of type: String) -> Set<String> { restrictsFields ? named(of: type) : [] }
+
+    /// The types of whose fields some role speaks.
+    var restrictedTypes: Set<String> { Set(grants.flatMap { $0.fields?.keys.map { $0 } ?? [] }) }
 
     /// The roles every tenant has.
     package static let builtIn: [String: [Grant]] = [

@@ -29,6 +29,11 @@ package enum PlatformSchema {
                     create role guanxi_service nologin;
                 end if;
                 grant guanxi_across to guanxi_owner;
+                -- For `guanxi doctor`: how long others' transactions last.
+                grant pg_read_all_stats to guanxi_owner;
+                -- A tenant's rows go from one partition to another as they are: no trigger may fire, no reference be
+                -- looked up again (deploy/decisions/0014).
+                grant set on parameter session_replication_role to guanxi_owner;
                 \(roles.joined(separator: "\n"))
                 execute format('revoke all on database %I from public', current_database());
                 execute format('grant connect, create, temporary on database %I to guanxi_owner', current_database());
@@ -77,8 +82,16 @@ package enum PlatformSchema {
                 if exists (select 1 from pg_attribute where attrelid = target::regclass and attname = 'custom') then
                     perform platform.index_custom_values(target);
                 end if;
-                execute format('create table %s_pool partition of %s default partition by hash (tenant_id)',
-                    target, target);
+                -- Whose rows the pool holds: everybody's, until a tenant has partitions of its own. It is defined anew
+                -- by the transaction that takes such a tenant's rows out, and so spares the pool from being read through
+                -- to prove the constraint. No search path is set on it: it must be inlined to prove anything.
+                execute format('create function %s_pool_holds(tenant_id bigint) returns boolean
+                    language sql immutable parallel safe as ''select true''', target);
+                execute format('grant execute on function %s_pool_holds(bigint) to guanxi_service, guanxi_across',
+                    target);
+                execute format('create table %s_pool partition of %s
+                    (constraint holds check (%s_pool_holds(tenant_id))) default partition by hash (tenant_id)',
+                    target, target, target);
                 for remainder in 0..15 loop
                     execute format(
                         'create table %s_pool_%s partition of %s_pool for values with (modulus 16, remainder %s)',
@@ -133,9 +146,20 @@ package enum PlatformSchema {
                 placement text not null default 'pooled' check (placement in ('pooled', 'dedicated')),
                 weight real not null default 1 check (weight > 0),
                 requests_per_second int not null default 1000 check (requests_per_second > 0),
+                erase_after timestamptz,
                 created_at timestamptz not null default now()
             );
             select platform.secure_table('platform.tenant', '');
+
+            -- What is left of a tenant that was erased: how many rows went from which table.
+            create table platform.tenant_erasure (
+                tenant_id bigint primary key,
+                slug_digest bytea not null,
+                began_at timestamptz not null default now(),
+                finished_at timestamptz,
+                counts jsonb not null default '{}'
+            );
+            select platform.secure_table('platform.tenant_erasure', '');
 
             create table platform.app_user (
                 tenant_id bigint not null references platform.tenant on delete cascade,
@@ -283,6 +307,12 @@ package enum PlatformSchema {
                 from platform.tenant t where t.status = 'active' order by t.tenant_id
             $body$;
 
+            -- Whose jobs never run again.
+            create function platform.erased_tenants() returns setof bigint
+            language sql stable security definer set search_path = pg_catalog, pg_temp as $body$
+                select e.tenant_id from platform.tenant_erasure e where e.began_at > now() - interval '90 days'
+            $body$;
+
             -- What workers need to know of the tenant set for this transaction.
             create function platform.tenant_settings()
             returns table (slug text, time_zone text, locale text, default_country text, default_currency text,
@@ -299,13 +329,15 @@ package enum PlatformSchema {
             alter function platform.open_session(bigint, text, bytea, uuid, interval) owner to guanxi_across;
             alter function platform.close_session(text) owner to guanxi_across;
             alter function platform.active_tenants() owner to guanxi_across;
+            alter function platform.erased_tenants() owner to guanxi_across;
             alter function platform.tenant_settings() owner to guanxi_across;
             revoke all on all functions in schema platform from public;
             grant execute on function platform.require_record(boolean, text) to guanxi_service;
             grant execute on function platform.find_credential(text, text), platform.find_user(text, text),
                 platform.note_sign_in(bigint, uuid, boolean),
                 platform.open_session(bigint, text, bytea, uuid, interval), platform.close_session(text),
-                platform.active_tenants(), platform.tenant_settings(), platform.current_tenant(),
+                platform.active_tenants(), platform.erased_tenants(), platform.tenant_settings(),
+                platform.current_tenant(),
                 platform.note_custom_field_indexed(text, text) to guanxi_service;
             grant execute on function platform.custom_fields(bigint) to guanxi_across;
             """#),

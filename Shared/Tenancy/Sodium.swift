@@ -94,3 +94,33 @@ package enum Sodium {
         return status == 0 ? Array(output.prefix(length)) : nil
     }
 }
+
+/// SHA-256 of a stream, piece by piece.
+package struct SHA256Stream {
+    private var state = crypto_hash_sha256_state()
+
+    package init() { _ = crypto_hash_sha256_init(&state) }
+
+    /// Takes the next piece.
+    package mutating func update(_ bytes: some Collection<UInt8>) {
+        let done: Void? = bytes.withContiguousStorageIfAvailable { buffer in
+            _ = crypto_hash_sha256_update(&state, buffer.baseAddress, UInt64(buffer.count))
+        }
+        if done == nil { update(Array(bytes)) }
+    }
+
+    /// The digest in hexadecimal; the stream is at its end.
+    package mutating func finish() -> String {
+        var digest = [UInt8](repeating: 0, count: 32)
+        _ = crypto_hash_sha256_final(&state, &digest)
+        return digest.hexadecimal
+    }
+}
+
+extension [UInt8] {
+    /// Two small digits for each byte.
+    package var hexadecimal: String {
+        let digits = Array("0123456789abcdef".utf8)
+        return String(decoding: flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
+    }
+}

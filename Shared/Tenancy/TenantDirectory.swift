@@ -14,6 +14,10 @@ package struct TenantDirectory: Sendable {
         package let timeZone: String
         package let country: String
         package let currency: String
+        /// `pooled`, or `dedicated`: with partitions of its own.
+        package let placement: String
+        /// When a closing tenant may be erased.
+        package let eraseAfter: String?
         package let createdAt: String
     }
 
@@ -69,6 +73,7 @@ package struct TenantDirectory: Sendable {
                 Statement(
                     """
                     select tenant_id, slug, name, plan, status, locale, time_zone, default_country, default_currency,
+                        placement, to_char(erase_after, 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
                         to_char(created_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
                     from platform.tenant where $1::text is null or slug = $1 order by slug
                     """, [.optional(slug)]))
@@ -78,7 +83,7 @@ package struct TenantDirectory: Sendable {
                 id: Int64(rows.int(row, 0)!), slug: rows.text(row, 1)!, name: rows.text(row, 2)!,
                 plan: rows.text(row, 3)!, status: rows.text(row, 4)!, locale: rows.text(row, 5)!,
                 timeZone: rows.text(row, 6)!, country: rows.text(row, 7)!, currency: rows.text(row, 8)!,
-                createdAt: rows.text(row, 9)!)
+                placement: rows.text(row, 9)!, eraseAfter: rows.text(row, 10), createdAt: rows.text(row, 11)!)
         }
     }
 
@@ -144,17 +149,22 @@ package struct TenantDirectory: Sendable {
         return rows[0].affected == 1
     }
 
-    /// Sets a tenant's status; services notice within ten seconds.
+    /// Sets a tenant's status, and forgets when it was to be erased. Requests are told at once, jobs within a second;
+    /// false when there is no such tenant, or its erasure has begun.
     package func setStatus(_ status: String, slug: String) async throws -> Bool {
         let rows = try await owning { transaction in
             try await transaction.batch([
-                Statement("update platform.tenant set status = $2 where slug = $1", [.text(slug), .text(status)]),
+                Statement(
+                    """
+                    update platform.tenant t set status = $2, erase_after = null where slug = $1
+                    and not exists (select 1 from platform.tenant_erasure e where e.tenant_id = t.tenant_id)
+                    """, [.text(slug), .text(status)]),
                 Statement(
                     """
                     select platform.write_audit(tenant_id, 'operator', 'tenant.' || status, 'tenant:' || slug, null,
                         null, null), pg_notify('guanxi_credentials', 'tenant:' || tenant_id)
-                    from platform.tenant where slug = $1
-                    """, [.text(slug)]),
+                    from platform.tenant where slug = $1 and status = $2
+                    """, [.text(slug), .text(status)]),
             ])
         }
         return rows[0].affected == 1

@@ -36,6 +36,7 @@ struct Story {
 
     private func get(_ path: String) async throws -> JSONValue { try await gateway.insist("GET", path).json }
 
+    /// - Parameter step: called eight times on the way, with the id of the import's job, which may still run.
     func run(imported: Int, between step: @Sendable (String) async throws -> Void = { _ in }) async throws -> Ledger {
         var ledger = Ledger()
         // An import is one request whose answer can be lost: without a key it would be sent twice, so it is sent while
@@ -48,7 +49,7 @@ struct Story {
         guard upload.status == 202, let job = upload.json["job_id"]?.text else {
             throw TestFailure("import: \(upload.status) \(upload.text)")
         }
-        try await step("import")
+        try await step(job)
         ledger.contacts = imported
 
         let pipeline = try await create(
@@ -70,7 +71,7 @@ struct Story {
                 "name": "Fast", "is_default": true, "escalation_team_id": team["id"]!,
                 "targets": [["priority": "normal", "resolution_seconds": 4]],
             ], key: "policy-01")
-        try await step("set up")
+        try await step(job)
 
         let lead = try await create(
             "/opportunities/v1/leads",
@@ -81,7 +82,7 @@ struct Story {
             "POST", leadPath + "/conversion", json: ["name": "Tea", "amount": ["amount": 120_000, "currency": "EUR"]])
         // A second try after a lost answer is told that the first one stands.
         #expect([202, 409].contains(converted.status), "\(converted.text)")
-        try await step("converting")
+        try await step(job)
         try await eventually(within: 120, "the lead is converted") { try await get(leadPath)["conversion"] == "done" }
         let done = try await get(leadPath)
         let contact = done["contact_id"]!.text!
@@ -93,7 +94,7 @@ struct Story {
 
         let deal = "/opportunities/v1/opportunities/\(done["opportunity_id"]!.text!)"
         _ = try await change(deal, ["stage_id": .string(stages[1])], key: "move-0001")
-        try await step("moved")
+        try await step(job)
         let won = try await change(deal, ["stage_id": .string(stages[2])], key: "win-00001")
         #expect(won["status"] == "won")
         let order = try await create(
@@ -109,7 +110,7 @@ struct Story {
                 ["order_id": order["id"]!, "amount": ["amount": JSONValue(amount), "currency": "EUR"]],
                 key: "payment-\(part)")
             ledger.paid += amount
-            try await step("paid \(part)")
+            try await step(job)
         }
         #expect(try await get("/opportunities/v1/orders/\(order["id"]!.text!)")["status"] == "paid")
 
@@ -118,7 +119,7 @@ struct Story {
             key: "ticket-01")
         let ticketPath = "/tickets/v1/tickets/\(ticket["id"]!.text!)"
         #expect(ticket["resolution_due"] != .null)
-        try await step("ticket opened")
+        try await step(job)
         try await eventually(within: 120, "the ticket is escalated") { try await get(ticketPath)["escalations"] == 1 }
         let escalated = try await get(ticketPath)
         #expect(escalated["priority"] == "high")
@@ -134,11 +135,19 @@ struct Story {
                 ],
             ], key: "survey-01")
         ledger.surveysGap = -0.5
-        try await step("answered")
-        try await eventually(within: 180, "the import is done") {
-            try await get("/contacts/v1/jobs/\(job)")["state"] == "done"
-        }
+        try await step(job)
+        try await isImported(job)
         return ledger
+    }
+
+    func isImported(_ job: String) async throws {
+        try await eventually(within: 180, "the import is done") {
+            let status = try await get("/contacts/v1/jobs/\(job)")
+            if ["failed", "dead", "cancelled"].contains(status["state"]?.text) {
+                throw TestFailure("import: \(status)")
+            }
+            return status["state"] == "done"
+        }
     }
 
     /// Waits until the summary and the dashboard show the ledger, then compares every figure.

@@ -27,15 +27,17 @@ struct StoryTests {
         let killed = Mutex<Set<String>>([])
         let seed = UInt64.random(in: 0...UInt64.max)
         let random = Mutex(SeededGenerator(seed: seed))
-        let ledger = try await story.run(imported: 3000) { _ in
-            // One or two processes at each step, those that were never killed first: at the end every one was.
+        let ledger = try await story.run(imported: 3000) { importJob in
+            // Two processes at each step, those that were never killed first: at the end every one was.
             for _ in 0..<2 {
-                let victim = killed.withLock { killed -> String in
+                let (victim, isFirstDeath) = killed.withLock { killed -> (String, Bool) in
                     let rest = everyRole.filter { !killed.contains($0) }
                     let victim = random.withLock { (rest.isEmpty ? everyRole : rest).randomElement(using: &$0)! }
-                    killed.insert(victim)
-                    return victim
+                    return (victim, killed.insert(victim).inserted)
                 }
+                // A job whose worker dies twice before it got any further is set aside, as it should be: on a slow
+                // machine this import can be one.
+                if victim == "contacts work", !isFirstDeath { try await story.isImported(importJob) }
                 try await platform.crashAndRestart(victim)
             }
         }

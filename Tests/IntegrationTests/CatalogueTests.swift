@@ -28,7 +28,7 @@ struct CatalogueTests {
             """)
         // They hold no tenant's data: events and queues, record types, batches of ids, positions, epochs.
         let allowed =
-            ["platform.record_type", "platform.subscription"]
+            ["platform.queue_setting", "platform.record_type", "platform.subscription"]
             + ["accounts", "analytics", "contacts", "opportunities", "tickets"].flatMap {
                 ["\($0).outbox_sent", "\($0).queue_epoch", "\($0).relay_position"]
             }
@@ -91,10 +91,14 @@ struct CatalogueTests {
         let services = ["accounts", "analytics", "contacts", "opportunities", "tickets"]
         let allowed =
             [
-                "active_tenants", "append_audit", "close_session", "define_custom_field", "find_credential",
-                "find_token", "find_user", "has_earlier_event", "job_payload", "note_custom_field_indexed",
-                "open_session", "refuse_sign_in", "use_token", "subscribe", "subscribe_tenant", "subscriptions",
-                "tenant_settings", "unfinished_in", "unfinished_jobs",
+                "active_tenants", "append_audit", "backlog_place", "backlog_tenants", "change_scheduled",
+                "close_session",
+                "dead_jobs", "define_custom_field", "describe_job", "erased_tenants", "find_credential", "find_token",
+                "find_user",
+                "has_earlier_event", "is_queue_paused", "job_payload", "lock_backlog", "move_backlog", "name_tenants",
+                "note_backlog", "note_custom_field_indexed", "open_session", "queue_figures", "queue_shares",
+                "refuse_sign_in", "replay_job", "set_queue_paused", "set_queue_share", "use_token", "subscribe",
+                "subscribe_tenant", "subscriptions", "tenant_settings", "unfinished_in", "unfinished_jobs",
             ].map { "platform.\($0)" }
             + services.flatMap { service in
                 [

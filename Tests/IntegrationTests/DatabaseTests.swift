@@ -53,6 +53,21 @@ struct DatabaseTests {
         #expect(rows.isNull(0, 6) && rows.isNull(0, 7))
     }
 
+    @Test("a number too large for an Int is the nearest there is, and the least is itself")
+    func largeNumbers() async throws {
+        let database = try await TestDatabase().pool(role: "postgres")
+        defer { database.close() }
+        let rows = try await database.query(
+            tenant: nil,
+            Statement(
+                """
+                select (-2::numeric ^ 63)::numeric(30), (2::numeric ^ 63)::numeric(30), (2::numeric ^ 63 - 1)::numeric(30),
+                    (-2::numeric ^ 63 - 1)::numeric(30), 1e29::numeric(30), '-', '', '1.5', '-7'
+                """))
+        #expect((0..<5).map { rows.int(0, $0) } == [.min, .max, .max, .min, .max])
+        #expect(rows.int(0, 7) == nil && rows.int(0, 8) == -7)
+    }
+
     @Test("a transaction that conflicts runs again and both end")
     func conflicts() async throws {
         let database = try await TestDatabase().pool(role: "postgres", interactive: 8)

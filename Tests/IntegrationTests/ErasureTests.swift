@@ -157,7 +157,7 @@ struct ErasureTests {
                 """
                 insert into contacts.history_redaction (tenant_id, record_type, record_id, version, erasure_id, batch, digest)
                 select e.tenant_id, e.record_type, e.record_id, e.version, r.erasure_id, 1,
-                    sha256(e.digest || uuid_send(r.erasure_id) || convert_to(row(e.tenant_id, e.record_type,
+                    sha256(e.digest || uuid_send(r.erasure_id) || convert_to(row(e.record_type,
                     e.record_id, e.version, extract(epoch from e.at), e.actor, e.request_id, e.change_set, e.operation)::text
                     || e.changes::text, 'UTF8'))
                 from contacts.history e, (select erasure_id from contacts.history_redaction limit 1) r where \(bob)

@@ -103,7 +103,7 @@ struct HistoryTests {
                 update contacts.history e set digest = sha256(coalesce((
                     select p.digest from contacts.history p where p.tenant_id = e.tenant_id
                     and p.record_type = e.record_type and p.record_id = e.record_id and p.version = e.version - 1),
-                    ''::bytea) || e.salt || convert_to(row(e.tenant_id, e.record_type, e.record_id, e.version,
+                    ''::bytea) || e.salt || convert_to(row(e.record_type, e.record_id, e.version,
                     extract(epoch from e.at), e.actor, e.request_id, e.change_set, e.operation)::text
                     || e.changes::text, 'UTF8'))
                 where e.tenant_id = entry.tenant_id and e.record_type = entry.record_type

@@ -59,6 +59,14 @@ struct LifecycleTests {
         let change = story["changes"]!.array![0]
         #expect(change["from"] == "prospect" && change["rule"] == "one_purchase")
         #expect(change["figures"]?["purchases"]?.int == 1)
+        let told = try await contacts.get(path + "/timeline?kinds=lifecycle").json["items"]!.array!
+        #expect(told.first?["title"] == "first_purchase", "\(told)")
+        #expect(told.first?["detail"] == ["from": "prospect", "to": "first_purchase", "rule": "one_purchase"])
+        let overview = try await contacts.get(path + "/360").json
+        #expect(overview["figures"]?["lifecycle_stage"]?["value"] == "first_purchase")
+        #expect(
+            overview["figures"]?["lifecycle_stage"]?["computed_at"]?.text.flatMap(Timestamp.parse)
+                == change["computed_at"]?.text.flatMap(Timestamp.parse))
         let actions = change["runs"]!.array![0]["actions"]!.array!.map {
             "\($0["kind"]!.text!) \($0["outcome"]!.text!) \($0["reason"]?.text ?? "")"
         }

@@ -61,6 +61,39 @@ struct PermissionTests {
         #expect(try await analyst.get("/v1/me/permissions").json["types"] == [])
     }
 
+    @Test("who may import but some records may not bring a file, which could hold and change anybody's")
+    func importing() async throws {
+        let platform = try await TestPlatform(["contacts serve"])
+        let tenant = try await platform.tenant("importing")
+        for scope in ["own", "team", "all"] {
+            try await platform.role(
+                tenant.id, "files-\(scope)",
+                [["types": ["contact"], "actions": ["read", "create", "update", "import"], "scope": .string(scope)]])
+            let key = try await platform.key(tenant.id, roles: ["files-\(scope)"], isUser: true).key
+            let upload = try await platform.client("contacts", token: key).upload(
+                options: ["type": "contact"], file: Array("given_name\nAda\n".utf8))
+            #expect(upload.status == (scope == "all" ? 202 : 403), "\(upload.text)")
+        }
+    }
+
+    @Test("what somebody's job found is told to them, to administrators, and to nobody else")
+    func jobsOfOthers() async throws {
+        let platform = try await TestPlatform(["contacts serve"])
+        let tenant = try await platform.tenant("jobs")
+        let manager = try await platform.user("manager", of: tenant.id, roles: ["manager"])
+        let other = try await platform.user("other", of: tenant.id, roles: ["manager"])
+        let export = try await manager.client.post("/v1/exports", ["type": "contact", "format": "csv"])
+        #expect(export.status == 202, "\(export.text)")
+        let path = "/v1/jobs/\(export.json["job_id"]!.text!)"
+        #expect(try await manager.client.get(path).status == 200)
+        #expect(try await other.client.get(path).status == 404)
+        #expect(try await platform.client("contacts", token: tenant.key).get(path).status == 200)
+        // An import is followed by whoever may import the type.
+        let upload = try await manager.client.upload(
+            options: ["type": "contact"], file: Array("given_name\nAda\n".utf8))
+        #expect(try await other.client.get("/v1/jobs/\(upload.json["job_id"]!.text!)").status == 200)
+    }
+
     @Test("a hidden field is explained by the role that hides it")
     func fields() async throws {
         let platform = try await TestPlatform(["contacts serve"])

@@ -22,6 +22,32 @@ struct RedisTests {
         }
     }
 
+    @Test("a reply that takes its time reaches who asked, whoever asks meanwhile")
+    func slowReplies() async throws {
+        let redis = try await TestRedis()
+        let client = try redis.client()
+        defer { client.close() }
+        // Busy for longer than a caller waits on its own thread.
+        let slow = RedisScript("for i = 1, 400000 do local x = i * i end return ARGV[1]")
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for caller in 0..<6 {
+                group.addTask {
+                    for turn in 0..<200 {
+                        let name = "\(caller)-\(turn)"
+                        // By turns alone and in a crowd, so that replies are read by callers and by the thread.
+                        if turn % 50 < 25 && caller > 0 { continue }
+                        let reply =
+                            turn % 7 == caller
+                            ? try await client.run(slow, keys: ["k"], [.text(name)])
+                            : try await client.command(key: "k", ["ECHO", .text(name)])
+                        #expect(reply.text == name)
+                    }
+                }
+            }
+            try await group.waitForAll()
+        }
+    }
+
     @Test("a script that the server forgot is loaded again")
     func scripts() async throws {
         let redis = try await TestRedis()
@@ -79,45 +105,11 @@ struct RedisTests {
 
     @Test("the master that sentinels elect is followed through a failover")
     func sentinel() async throws {
-        let master = try await TestRedis(["--repl-diskless-sync-delay", "0"])
-        let replica = try await TestRedis([
-            "--replicaof", "127.0.0.1 \(master.port)", "--repl-diskless-sync-delay", "0",
-        ])
-        var sentinels: [ChildProcess] = []
-        var ports: [Int] = []
-        let folder = FileManager.default.temporaryDirectory.appending(path: "guanxi-sentinel-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        defer { try? FileManager.default.removeItem(at: folder) }
-        for index in 0..<3 {
-            let port = try freePort()
-            let file = folder.appending(path: "sentinel-\(index).conf")
-            try """
-            port \(port)
-            bind 127.0.0.1
-            dir \(folder.path)
-            sentinel monitor main 127.0.0.1 \(master.port) 2
-            sentinel down-after-milliseconds main 500
-            sentinel failover-timeout main 2000
-            """.write(to: file, atomically: true, encoding: .utf8)
-            sentinels.append(try ChildProcess(URL(filePath: "/usr/bin/redis-server"), [file.path, "--sentinel"]))
-            ports.append(port)
-        }
-        let url = "sentinel://" + ports.map { "127.0.0.1:\($0)" }.joined(separator: ",") + "/main"
-        let client = try RedisClient(url: url, timeout: 2, logger: TestServers.logger)
+        let sentinels = try await TestSentinels()
+        let client = try sentinels.client()
         defer { client.close() }
-        try await eventually("the master is found") { (try? await client.command(key: "a", ["SET", "a", "1"])) != nil }
-        let watch = try replica.client()
-        try await eventually("the replica has it") { try await watch.command(key: "a", ["GET", "a"]).text == "1" }
-        let sentinelClient = try RedisClient(url: "redis://127.0.0.1:\(ports[0])", logger: TestServers.logger)
-        try await eventually("the sentinels know each other and the replica") {
-            let masters =
-                try await sentinelClient.command(key: "x", ["SENTINEL", "MASTER", "main"]).array?.compactMap(\.text)
-                ?? []
-            func value(_ name: String) -> String? { masters.firstIndex(of: name).map { masters[$0 + 1] } }
-            return value("num-other-sentinels") == "2" && value("num-slaves") == "1"
-        }
-        sentinelClient.close()
-        try await master.process.crash()
+        let watch = try sentinels.replica.client()
+        try await sentinels.master.process.crash()
         try await eventually("the new master takes writes") {
             (try? await client.command(key: "a", ["SET", "a", "2"])) != nil
         }
@@ -126,32 +118,14 @@ struct RedisTests {
             (try? await watch.command(key: "a", ["GET", "a"]))?.text == "2"
         }
         watch.close()
-        for sentinel in sentinels { sentinel.signal(SIGKILL) }
     }
 
     @Test("a cluster of six is routed, through a slot that moves and a master that dies")
     func cluster() async throws {
-        var nodes: [TestRedis] = []
-        for _ in 0..<6 {
-            nodes.append(
-                try await TestRedis([
-                    "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-config-file", "nodes.conf",
-                    "--cluster-port", "\(try freePort())", "--repl-diskless-sync-delay", "0",
-                ]))
-        }
-        let create = try ChildProcess(
-            URL(filePath: "/usr/bin/redis-cli"),
-            ["--cluster", "create"] + nodes.map { "127.0.0.1:\($0.port)" } + [
-                "--cluster-replicas", "1", "--cluster-yes",
-            ])
-        try await eventually("the cluster is made") { !create.isRunning }
-        let client = try RedisClient(
-            url: "cluster://127.0.0.1:\(nodes[0].port),127.0.0.1:\(nodes[1].port)", timeout: 2,
-            logger: TestServers.logger)
+        let cluster = try await TestCluster()
+        let nodes = cluster.nodes
+        let client = try cluster.client()
         defer { client.close() }
-        try await eventually("the cluster takes writes") {
-            (try? await client.command(key: "warm", ["SET", "warm", "1"])) != nil
-        }
         for n in 0..<200 { _ = try await client.command(key: "k\(n)", ["SET", "k\(n)", "\(n)"]) }
         for n in 0..<200 { #expect(try await client.command(key: "k\(n)", ["GET", "k\(n)"]).text == "\(n)") }
 
@@ -161,7 +135,7 @@ struct RedisTests {
         defer { direct.forEach { $0.close() } }
         var ids: [String] = []
         for node in direct { ids.append(try await node.command(key: "x", ["CLUSTER", "MYID"]).text ?? "") }
-        let masters = try await mastersBySlot(direct[0])
+        let masters = try await cluster.mastersBySlot()
         let from = nodes.firstIndex { $0.port == masters(slot) }!
         let to = nodes.firstIndex { candidate in
             candidate.port != nodes[from].port && (0..<16_384).contains { masters($0) == candidate.port }
@@ -177,30 +151,11 @@ struct RedisTests {
         }
         #expect(try await client.command(key: "{moving}", ["GET", "{moving}"]).text == "before", "by MOVED")
 
-        // A replica that never had its master's data can't take its place.
-        try await eventually("every replica is in step") {
-            for node in direct {
-                let text = try await node.command(key: "x", ["INFO", "replication"]).text ?? ""
-                if text.contains("role:slave") && !text.contains("master_link_status:up") { return false }
-            }
-            return true
-        }
         let victim = nodes.firstIndex { $0.port == masters(redisSlot(of: "k7")) }!
         try await nodes[victim].process.crash()
         try await eventually("the dead master's slots are served again") {
             (try? await client.command(key: "k7", ["SET", "k7", "again"])) != nil
         }
         #expect(try await client.command(key: "k7", ["GET", "k7"]).text == "again")
-    }
-
-    private func mastersBySlot(_ client: RedisClient) async throws -> (Int) -> Int? {
-        let ranges = (try await client.command(key: "x", ["CLUSTER", "SLOTS"]).array ?? []).compactMap {
-            range -> (ClosedRange<Int>, Int)? in
-            guard let parts = range.array, let first = parts[0].int, let last = parts[1].int,
-                let port = parts[2].array?[1].int
-            else { return nil }
-            return (first...last, port)
-        }
-        return { slot in ranges.first { $0.0.contains(slot) }?.1 }
     }
 }

@@ -47,6 +47,10 @@ struct SegmentTests {
         #expect(stays.count == 2 && stays[0]["left"] == .null && stays[1]["left"]?["why"] == "manual", "\(stays)")
         #expect(stays.allSatisfy { $0["name"] == "VIP" && $0["joined"]?["why"] == "manual" })
 
+        let known = try await client.get("/v1/contacts/\(people[1].text!)/360").json["segments"]?.array
+        #expect(
+            known?.map { $0["name"]! } == ["VIP"] && known?[0]["since"] == stays[0]["joined"]?["at"], "\(known ?? [])")
+
         // Of two contacts that become one the survivor takes the place, and gives it back.
         let outsider = try await client.post("/v1/contacts?allow_duplicates=true", ["given_name": "Di"]).json["id"]!
         let merge = try await client.post("/v1/merges", ["survivor": outsider, "merged": people[0]])
@@ -60,10 +64,11 @@ struct SegmentTests {
         try await eventually("all is as it was") { try await members() == Set(people.compactMap(\.text)) }
 
         let wrong: [(JSONValue, Int)] = [
-            (["kind": "static"], 422), (["name": "x", "kind": "filter", "filter": ["field": "nope"]], 422),
+            (["kind": "static"], 422),
+            (["name": "x", "kind": "filter", "filter": ["field": "nope", "op": "empty"]], 422),
             (["name": "x", "kind": "filter", "filter": ["field": "region", "op": "lt", "value": []]], 422),
             (["name": "x", "kind": "filter", "filter": "region"], 422),
-            (["name": "x", "kind": "static", "filter": ["field": "region"]], 409),
+            (["name": "x", "kind": "static", "filter": ["field": "region", "op": "empty"]], 409),
         ]
         for (body, status) in wrong {
             let answer = try await client.post("/v1/segments", body)

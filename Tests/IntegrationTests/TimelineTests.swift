@@ -10,12 +10,18 @@ import Testing
 
 @Suite("A customer's timeline", .serialized)
 struct TimelineTests {
+    /// All but what analytics finds in its own time.
     private func kinds(_ client: HTTPClient, _ contact: JSONValue, _ query: String = "") async throws -> [String] {
         let answer = try await client.get("/v1/contacts/\(contact.text!)/timeline\(query)")
         #expect(answer.status == 200, "\(answer.text)")
-        return (answer.json["items"]?.array ?? []).map {
+        return (answer.json["items"]?.array ?? []).filter { $0["kind"] != "lifecycle" }.map {
             $0["kind"]!.text! + ($0["deleted"] == true ? " (deleted)" : "")
         }
+    }
+
+    private func entered(_ client: HTTPClient, _ contact: JSONValue) async throws -> Set<String> {
+        let answer = try await client.get("/v1/contacts/\(contact.text!)/timeline?kinds=lifecycle")
+        return Set((answer.json["items"]?.array ?? []).compactMap { $0["id"]?.text })
     }
 
     @Test("what happens in every service stands on one timeline, follows merges there and back, and shows what is gone")
@@ -115,7 +121,7 @@ struct TimelineTests {
         var cursor = ""
         repeat {
             let part = try await contacts.get("/v1/contacts/\(twin.text!)/timeline?limit=3\(cursor)").json
-            seen += part["items"]!.array!.map { $0["id"]!.text! }
+            seen += part["items"]!.array!.filter { $0["kind"] != "lifecycle" }.map { $0["id"]!.text! }
             cursor = part["next_cursor"]?.text.map { "&cursor=\($0)" } ?? ""
         } while !cursor.isEmpty
         #expect(seen.count == 11 && Set(seen).count == 11)
@@ -123,18 +129,22 @@ struct TimelineTests {
         #expect(try await contacts.get("/v1/contacts/\(ada.text!)/timeline?kinds=gossip").status == 400)
         #expect(try await contacts.get("/v1/contacts/\(UUID().uuidString)/timeline").status == 404)
 
+        try await eventually("the customer entered a stage") { try await !entered(contacts, twin).isEmpty }
+        let enteredBefore = try await entered(contacts, twin)
         // All of it goes with a merge and comes back with its undoing.
         let merge = try await contacts.post("/v1/merges", ["survivor": ada, "merged": twin])
         #expect(merge.status == 201, "\(merge.text)")
         try await eventually("the survivor has all of it") { try await kinds(contacts, ada).count == 12 }
         #expect(try await kinds(contacts, twin).contains("merge"), "the old id answers with the survivor")
         #expect(try await kinds(contacts, ada, "?kinds=deal_stage,deal_won").count == 3)
+        #expect(try await entered(contacts, ada).isSuperset(of: enteredBefore))
         let undone = try await contacts.post("/v1/merges/\(merge.json["id"]!.text!)/undo", [:])
         #expect(undone.status == 200, "\(undone.text)")
         try await eventually("all is back") {
             let (left, right) = (try await kinds(contacts, ada), try await kinds(contacts, twin))
             return left == ["merge (deleted)"] && right.count == 11
         }
+        #expect(try await entered(contacts, twin).isSuperset(of: enteredBefore))
         #expect(
             try await contacts.send("DELETE", call.header("location")!, headers: ["If-Match": "*"]).status == 204)
         try await eventually("what is gone shows as gone") {
@@ -222,6 +232,10 @@ struct TimelineTests {
             #expect(over["state"] == "done" && over["result"]?["records"] == 5, "\(over.encoded)")
         }
         #expect(try await kinds(client, contact) == Array(repeating: "note", count: 5))
+        let first = try await client.post("/v1/timeline/backfill", [:], key: "backfill-1")
+        let again = try await client.post("/v1/timeline/backfill", [:], key: "backfill-1")
+        #expect(first.status == 202 && again.status == 202 && again.json == first.json, "\(again.text)")
+        #expect(again.header("idempotency-replayed") == "true")
     }
 
     @Test("whoever may not read tickets sees none on the timeline")
@@ -263,6 +277,7 @@ struct TimelineTests {
         #expect(try await kinds(narrow.client, contact).sorted() == ["note", "order"])
         let page = try await narrow.client.get("/v1/contacts/\(contact.text!)/360")
         #expect(page.status == 200 && page.json["open_tickets"] == [], "\(page.text)")
+        #expect(page.json["segments"] == .null, "segments are not theirs to read")
     }
 }
 

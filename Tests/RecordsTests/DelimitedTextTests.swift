@@ -2,6 +2,31 @@ import Testing
 
 @testable import Records
 
+@Suite("Columns of an import")
+struct ImportMappingTests {
+    private static let type = RecordType(
+        "person", plural: "people", schema: "s", label: Label("Person", "人"),
+        fields: [
+            Field(
+                "emails",
+                .list(
+                    [
+                        Field("value", .email, Label("V", "值")),
+                        Field("kind", .choice(["work", "home"]), Label("K", "类")),
+                    ], max: 3), Label("E-mail", "邮箱"))
+        ])
+
+    @Test(
+        "a place that a file names itself belongs to a column or to none",
+        arguments: ["-1", "2", "x", "", "99999999999999999999"])
+    func columns(step: String) throws {
+        let mapping = try ImportMapping(["m": "emails.work"], type: Self.type)
+        #expect(mapping.column(of: "/emails/0") == "m")
+        #expect(mapping.column(of: "/emails/\(step)") == "m", "the list's first column stands for all of it")
+        #expect(mapping.column(of: "/custom/\(step)") == nil)
+    }
+}
+
 @Suite("Comma-separated text")
 struct DelimitedTextTests {
     private func rows(_ text: String, pieces: Int = 1) -> [DelimitedText.Row] {

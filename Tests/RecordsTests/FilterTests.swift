@@ -55,8 +55,19 @@ struct FilterTests {
             #"{"field":"name","op":"in","value":[]}"#,
             #"{"field":"name","op":"within","value":{"last":3,"unit":"day"}}"#,
             #"{"field":"created_at","op":"within","value":{"last":3,"unit":"blink"}}"#, #"{"field":"name","extra":1}"#,
+            #"{"field":"name","op":"eq"}"#, #"{"field":"name"}"#,
         ])
     func refused(text: String) { #expect(throws: Problem.self) { try compile(text) } }
+
+    @Test("a field without a name is refused like any that is not there", arguments: ["", ".", "..", ".name", "name."])
+    func nameless(path: String) throws {
+        let filter = try Filter.parse(["and": [["field": .string(path), "op": "empty"]]])
+        // Asked before the filter is compiled, to choose the plan.
+        _ = filter.isFound(in: Self.person, .neutral)
+        _ = filter.isCovered(by: Self.person)
+        var builder = SQLBuilder(["1"])
+        #expect(throws: Problem.self) { try compiler.sql(filter, type: Self.person, &builder) }
+    }
 
     @Test("depth and size are bounded")
     func bounds() {

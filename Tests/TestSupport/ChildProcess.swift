@@ -75,6 +75,12 @@ package final class ChildProcess: Sendable {
         return process.withLock { $0.terminationStatus }
     }
 
+    /// Waits for the process to end by itself; gives its exit status.
+    package func finished(within seconds: Double = 120) async throws -> Int32 {
+        try await waitUntilGone(within: seconds)
+        return process.withLock { $0.terminationStatus }
+    }
+
     private func waitUntilGone(within seconds: Double) async throws {
         let deadline = ContinuousClock.now + .seconds(seconds)
         while isRunning {

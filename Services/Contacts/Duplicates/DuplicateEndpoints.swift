@@ -134,7 +134,7 @@ struct DuplicateEndpoints {
         ) { request in
             try request.allow([])
             let job = try await DuplicateMatching(store: store).start(request.context)
-            return EndpointResponse(startedJob: job, for: request)
+            return EndpointResponse(started: job, for: request)
         }
     }
 

@@ -72,15 +72,12 @@ struct DuplicateMatching {
     // MARK: All
 
     /// Starts a scan whose progress can be followed. Throws 403 for whoever may not change contacts.
-    func start(_ context: WriteContext) async throws -> UUID {
+    func start(_ context: WriteContext) async throws -> WriteResult {
         guard try context.scope(of: .update, on: Contact.type) == .all else {
             throw Problem(403, "forbidden", "Your roles do not reach all contacts.")
         }
         let job = try PendingJob(ScanDuplicatesJob(followsImport: false), traceparent: context.traceparent)
-        try await store.database.withTenant(context.tenant) { transaction in
-            store.outbox.enqueueTracked(job, note: "contacts", for: context.user, in: transaction)
-        }
-        return job.id
+        return try await store.start(job, note: "contacts", context)
     }
 
     /// Runs a scan over all contacts of the tenant.

@@ -4,7 +4,8 @@ import Foundation
 import Jobs
 import Records
 
-/// Lets contacts enter the stages that analytics found, once for each change, and starts their playbooks.
+/// Lets contacts enter the stages that analytics found, once for each change, says so on their timelines, and starts their
+/// playbooks.
 struct LifecycleStore {
     let store: RecordStore
 
@@ -20,12 +21,14 @@ struct LifecycleStore {
             """, [transaction.tenant.parameter, .array(known.map(\.contact.lowercased))])
         let stages = Dictionary(known.map { ($0.contact, $0) }, uniquingKeysWith: { first, _ in first })
         let now = Date()
+        var changes: [UUID] = []
         for row in 0..<rows.count {
             let contact = rows.uuid(row, 0)!
             guard let summary = stages[contact], let assessment = summary.stage,
                 rows.text(row, 1) != assessment.stage.rawValue
             else { continue }
             let change = UUID.v7(at: now)
+            changes.append(change)
             transaction.later(
                 Statement(
                     """
@@ -53,6 +56,7 @@ struct LifecycleStore {
             let job = RunPlaybooksJob(change: change, contact: contact)
             store.outbox.enqueue([try PendingJob(job, traceparent: context.envelope.traceparent)], in: transaction)
         }
+        if !changes.isEmpty { transaction.later(TimelineStore.copy(.lifecycleChange, changes, transaction)) }
     }
 
     private static func figures(_ assessment: StageAssessment) -> JSONValue {

@@ -21,10 +21,22 @@ struct CustomerOverview {
         let documentation = EndpointDocumentation {
             $0.response = [
                 "type": "object",
-                "required": ["contact", "figures", "open_deals", "open_tickets", "next_best_action", "other_actions"],
+                "required": [
+                    "contact", "figures", "segments", "open_deals", "open_tickets", "next_best_action", "other_actions",
+                ],
                 "properties": [
                     "contact": RecordDocumentation.record,
                     "figures": ["type": "object", "additionalProperties": Self.figure],
+                    "segments": [
+                        "type": ["array", "null"],
+                        "items": [
+                            "type": "object", "required": ["id", "name", "since"],
+                            "properties": [
+                                "id": ["type": "string", "format": "uuid"], "name": ["type": "string"],
+                                "since": ["type": "string", "format": "date-time"],
+                            ],
+                        ],
+                    ],
                     "open_deals": ["type": "array", "items": ["type": "object"]],
                     "open_tickets": ["type": "array", "items": ["type": "object"]],
                     "next_best_action": Self.action,
@@ -44,7 +56,7 @@ struct CustomerOverview {
             let rows = try await store.database.batch(
                 tenant: request.context.tenant, statements(contact.id, request.context), readOnly: true)
             let page = Page(profile: profile, rows: rows, now: Date(), timeZone: request.context.defaults.timeZone)
-            return EndpointResponse(json: page.json)
+            return EndpointResponse(json: page.json(segments: Self.segments(rows[5], request.context)))
         }
     }
 
@@ -75,7 +87,33 @@ struct CustomerOverview {
                 where r.tenant_id = $1 and r.contact_id = $2 and r.deleted_at is null and r.due_at < now()
                 and r.is_done is not true
                 """, [context.tenant.parameter, .uuid(id)]),
+            Statement(
+                """
+                select computed_at from contacts.lifecycle_change where tenant_id = $1 and contact_id = $2
+                order by sequence desc limit 1
+                """, [context.tenant.parameter, .uuid(id)]),
+            Statement(
+                """
+                select s.id, s.name, m.joined_at, s.filter::text from contacts.segment_member m
+                join contacts.segment s on s.tenant_id = m.tenant_id and s.id = m.segment_id and s.deleted_at is null
+                where m.tenant_id = $1 and m.contact_id = $2 and m.left_at is null
+                order by s.name, s.id limit 50
+                """, [context.tenant.parameter, .uuid(id)]),
         ]
+    }
+
+    /// The segments that the contact is in; null for a bearer whose roles do not reach all segments.
+    private static func segments(_ rows: Rows, _ context: WriteContext) -> JSONValue {
+        guard (try? context.scope(of: .read, on: Segment.type)) == .all else { return .null }
+        // One that asks what the bearer must not know would tell it by its members.
+        let told = (0..<rows.count).filter { (try? Segment.require(rows.text($0, 3), context)) != nil }
+        return .array(
+            told.map { row in
+                [
+                    "id": JSONValue(rows.text(row, 0)), "name": JSONValue(rows.text(row, 1)),
+                    "since": JSONValue(rows.time(row, 2).map(Timestamp.rfc3339)),
+                ]
+            })
     }
 
     /// What was read, and the page that it makes. Pure.
@@ -85,6 +123,7 @@ struct CustomerOverview {
         let open: [OpenRecord]
         let lastActivity: Date?
         let overdueTasks: Int
+        let stageComputed: Date?
         let now: Date
         let calendar: Calendar
 
@@ -108,21 +147,23 @@ struct CustomerOverview {
             }
             lastActivity = rows[2].isEmpty ? nil : rows[2].time(0, 0)
             overdueTasks = rows[3].int(0, 0) ?? 0
+            stageComputed = rows[4].isEmpty ? nil : rows[4].time(0, 0)
             self.now = now
             var calendar = Calendar(identifier: .gregorian)
             calendar.timeZone = TimeZone(identifier: timeZone) ?? .gmt
             self.calendar = calendar
         }
 
-        var json: JSONValue {
+        func json(segments: JSONValue) -> JSONValue {
             let actions = NextBestAction.all(situation, now: now, calendar: calendar).map { action -> JSONValue in
                 [
                     "action": .string(action.action), "rule": .string(action.rule), "reason": .string(action.reason),
                 ]
             }
             return [
-                "contact": profile, "figures": .object(figures), "open_deals": listed("opportunity"),
-                "open_tickets": listed("ticket"), "next_best_action": actions.first ?? .null,
+                "contact": profile, "figures": .object(figures), "segments": segments,
+                "open_deals": listed("opportunity"), "open_tickets": listed("ticket"),
+                "next_best_action": actions.first ?? .null,
                 "other_actions": .array(Array(actions.dropFirst().prefix(3))),
                 "computed_at": .string(Timestamp.rfc3339(now)),
             ]
@@ -140,9 +181,12 @@ struct CustomerOverview {
             }
             own("last_contact_at", JSONValue(lastContact.map(Timestamp.rfc3339)))
             own("overdue_tasks", JSONValue(overdueTasks))
-            let changed = profile["updated_at"] ?? .null
-            for name in ["lifecycle_stage", "quality_score"] {
-                if let value = profile[name] { figures[name] = ["value": value, "computed_at": changed] }
+            // A stage is entered without the record being changed; its quality is computed with each change.
+            for (name, computed) in [
+                ("lifecycle_stage", JSONValue(stageComputed.map(Timestamp.rfc3339))),
+                ("quality_score", profile["updated_at"] ?? .null),
+            ] {
+                if let value = profile[name] { figures[name] = ["value": value, "computed_at": computed] }
             }
             return figures
         }

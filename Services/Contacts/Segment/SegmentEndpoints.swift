@@ -181,11 +181,10 @@ struct SegmentEndpoints {
             let scope = try context.scope(of: .update, on: Segment.type)
             let id = try request.id()
             let job = try PendingJob(RefreshSegmentJob(segment: id), traceparent: context.traceparent)
-            try await store.database.withTenant(context.tenant) { transaction in
+            let result = try await store.start(job, note: "contacts", context) { transaction in
                 _ = try await store.found(Segment.type, id, scope, context, in: transaction)
-                store.outbox.enqueueTracked(job, note: "contacts", in: transaction)
             }
-            return EndpointResponse(startedJob: job.id, for: request)
+            return EndpointResponse(started: result, for: request)
         }
     }
 

@@ -125,11 +125,8 @@ struct TimelineEndpoints {
             try request.allow([])
             guard request.principal.permissions.isAdministrator else { throw Problem.forbidden }
             let job = try PendingJob(BackfillTimelineJob(), traceparent: request.context.traceparent)
-            try await store.database.withTenant(request.context.tenant) { transaction in
-                store.outbox.enqueueTracked(
-                    job, note: "records", for: request.context.user, in: transaction)
-            }
-            return EndpointResponse(startedJob: job.id, for: request)
+            let result = try await store.start(job, note: "records", request.context)
+            return EndpointResponse(started: result, for: request)
         }
     }
 }
@@ -143,6 +140,14 @@ enum TimelineReach {
     /// The condition on entries aliased `e`.
     static func condition(_ context: WriteContext, _ builder: inout SQLBuilder) -> String {
         guard let permissions = context.permissions else { return "true" }
+        let reach = types(permissions, context, &builder)
+        // Whoever must not learn the stage must not learn when it was entered.
+        return context.hidden(Contact.type).contains("lifecycle_stage") ? "(\(reach) and e.kind <> 'lifecycle')" : reach
+    }
+
+    private static func types(
+        _ permissions: Permissions, _ context: WriteContext, _ builder: inout SQLBuilder
+    ) -> String {
         func names(_ scope: Scope) -> [String?] {
             // Whoever may read the contact may know what it was merged with.
             types.filter { ($0 == "contact" ? .all : permissions.scope(of: .read, on: $0)) == scope }

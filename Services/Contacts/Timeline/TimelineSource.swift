@@ -6,6 +6,7 @@ import Records
 /// Records of this service that stand on timelines, one moment each, read from their own table.
 enum TimelineSource: String, CaseIterable, Codable, Sendable {
     case activity, appointment, task
+    case lifecycleChange = "lifecycle_change"
 
     /// What follows tenant, id and contact in the columns of `timeline_entry`, of the row `r`.
     var select: String {
@@ -27,6 +28,13 @@ enum TimelineSource: String, CaseIterable, Codable, Sendable {
             """
             coalesce(r.done_at, 'epoch'), 'task_done', 'contacts', 'task', r.id, r.version, r.subject, '{}'::jsonb,
             r.owner_id, r.team_id, false, r.deleted_at is not null, r.done_at is null or r.contact_id is null
+            """
+        case .lifecycleChange:
+            // It is the contact's own, and follows it into a merge and out again.
+            """
+            r.at, 'lifecycle', 'contacts', 'contact', r.contact_id, 1, r.to_stage,
+            jsonb_strip_nulls(jsonb_build_object('from', r.from_stage, 'to', r.to_stage, 'rule', r.rule)),
+            null::uuid, null::uuid, false, false, false
             """
         }
     }

@@ -108,10 +108,12 @@ struct TimelineStore {
 
     /// Takes in records of this service as they stand now.
     func take(_ source: TimelineSource, _ ids: [UUID], _ context: JobContext) async throws {
-        try await context.once { transaction in
-            transaction.later(
-                Self.copy(source, "r.id = any($2::uuid[])", [.array(Set(ids.map(\.lowercased)).sorted())], transaction))
-        }
+        try await context.once { transaction in transaction.later(Self.copy(source, ids, transaction)) }
+    }
+
+    /// Puts records on the timelines, as they stand at the statement's turn.
+    static func copy(_ source: TimelineSource, _ ids: [UUID], _ transaction: TenantTransaction) -> Statement {
+        copy(source, "r.id = any($2::uuid[])", [.array(Set(ids.map(\.lowercased)).sorted())], transaction)
     }
 
     private static func copy(

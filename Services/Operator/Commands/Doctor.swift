@@ -9,7 +9,7 @@ struct Doctor: AsyncParsableCommand {
         abstract: "Checks everything Guanxi needs, and says how to mend what is wrong.")
 
     /// One finding: fine when `mend` is nil.
-    private struct Finding {
+    struct Finding {
         let what: String
         let state: String
         let mend: String?
@@ -21,6 +21,7 @@ struct Doctor: AsyncParsableCommand {
         var findings: [Finding] = []
         findings += await postgres(session)
         findings += await redis(session)
+        findings += await queues(session)
         for finding in findings {
             print("\(finding.mend == nil ? "ok   " : "WRONG")  \(finding.what): \(finding.state)")
             if let mend = finding.mend { print("       → \(mend)") }
@@ -130,6 +131,7 @@ struct Doctor: AsyncParsableCommand {
                     what: "Redis eviction", state: value("maxmemory_policy") ?? "?",
                     mend: value("maxmemory_policy") == "noeviction"
                         ? nil : "set maxmemory-policy noeviction: evicted keys are forgotten jobs"),
+                Self.memory(value),
             ]
         } catch {
             return [

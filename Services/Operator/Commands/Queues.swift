@@ -1,113 +1,164 @@
 import ArgumentParser
-import Database
 import Foundation
 import Jobs
-import ServiceKit
 
 struct Queues: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Shows every queue: what waits, what runs, how old the oldest is.")
-    @Flag(help: "Answer in JSON.") var json = false
+        abstract: "Shows the queues, pauses and drains them, and shares them out among tenants.",
+        discussion: """
+            Examples:
+              guanxi queues --watch
+              guanxi queues tenants contacts.import
+              guanxi queues pause contacts.import --yes
+              guanxi queues share contacts.import acme --cap 4 --rate 50
+            """,
+        subcommands: [List.self, TenantList.self, Pause.self, Resume.self, Drain.self, Share.self],
+        defaultSubcommand: List.self)
 
-    private struct Line: Encodable {
-        let queue: String
-        let waiting: Int
-        let running: Int
-        let delayed: Int
-        let dead: Int
-        let workers: Int
-        let tenants: Int
-        let paused: Bool
-        let oldestSeconds: Double
-    }
-
-    func run() async throws {
-        let session = try await OperatorSession()
-        defer { session.close() }
-        var lines: [Line] = []
-        for name in services.flatMap(\.queues) {
-            let depth = try await RedisQueue(name: name, redis: session.redis).depth()
-            lines.append(
-                Line(
-                    queue: name, waiting: depth.waiting, running: depth.running, delayed: depth.delayed,
-                    dead: depth.dead,
-                    workers: depth.workers, tenants: depth.tenants, paused: depth.isPaused,
-                    oldestSeconds: depth.oldestAge))
-        }
-        if json { return try printJSON(lines) }
-        printTable(
-            ["QUEUE", "WAITING", "RUNNING", "DELAYED", "DEAD", "WORKERS", "TENANTS", "OLDEST", ""],
-            lines.map {
-                [
-                    $0.queue, "\($0.waiting)", "\($0.running)", "\($0.delayed)", "\($0.dead)", "\($0.workers)",
-                    "\($0.tenants)", String(format: "%.1f s", $0.oldestSeconds), $0.paused ? "paused" : "",
-                ]
-            })
-    }
-}
-
-struct Jobs: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Looks at jobs.", subcommands: [Show.self])
-
-    struct Show: AsyncParsableCommand {
+    struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Shows where a job came from and what became of it, as PostgreSQL knows it.")
-        @Argument(help: "The job's id.") var id: String
+            abstract: "Shows every queue: what waits, what runs, how fast it goes, how old the oldest is.")
+        @Flag(help: "Show it again each second.") var watch = false
         @Flag(help: "Answer in JSON.") var json = false
 
-        private struct Story: Encodable {
-            var id: String
-            var tenant: Int?
-            var name: String?
-            var queue: String?
-            var origin: String?
-            var enqueuedAt: String?
-            var outcome = "unknown"
-            var finishedAt: String?
-            var attempts: Int?
-            var error: String?
+        func run() async throws {
+            try await operating { session in
+                try await watching(watch) {
+                    let figures = try await session.queues.figures()
+                    if json { try printOperatorJSON(figures) } else { show(figures) }
+                }
+            }
         }
 
-        func run() async throws {
-            guard let job = UUID(uuidString: id) else { throw usage("\(id) is no id") }
-            let session = try await OperatorSession()
-            defer { session.close() }
-            let story = try await session.owner.withoutTenant { transaction in
-                _ = try await transaction.query(Statement("set local role guanxi_across"))
-                var story = Story(id: job.lowercased)
-                for service in services.map(\.name) {
-                    let rows = try await transaction.batch([
-                        Statement(
-                            "select tenant_id, name, queue, created_at::text from \(service).outbox where id = $1",
-                            [.uuid(job)]),
-                        Statement(
-                            "select outcome, finished_at::text from \(service).inbox where job_id = $1", [.uuid(job)]),
-                    ])
-                    if rows[0].count == 1 {
-                        story.origin = service
-                        story.tenant = rows[0].int(0, 0)
-                        story.name = rows[0].text(0, 1)
-                        story.queue = rows[0].text(0, 2)
-                        story.enqueuedAt = rows[0].text(0, 3)
-                        if story.outcome == "unknown" { story.outcome = "not finished" }
-                    }
-                    if rows[1].count == 1 {
-                        story.outcome = ["done", "cancelled", "dead"][(rows[1].int(0, 0) ?? 1) - 1]
-                        story.finishedAt = rows[1].text(0, 1)
-                    }
-                }
-                return story
-            }
-            if story.outcome == "unknown" { throw usage("no outbox knows the job \(id)") }
-            if json { return try printJSON(story) }
+        private func show(_ figures: [QueueOperator.Figures]) {
             printTable(
-                ["", ""],
                 [
-                    ["job", story.id], ["name", story.name ?? "-"], ["queue", story.queue ?? "-"],
-                    ["tenant", story.tenant.map(String.init) ?? "-"], ["from", story.origin ?? "-"],
-                    ["enqueued", story.enqueuedAt ?? "-"], ["outcome", story.outcome],
-                    ["finished", story.finishedAt ?? "-"],
-                ])
+                    "QUEUE", "WAITING", "RUNNING", "DELAYED", "BACKLOG", "DEAD", "WORKERS", "TENANTS", "IN", "OUT",
+                    "RUN",
+                    "OLDEST", "",
+                ],
+                figures.map { one in
+                    [
+                        one.queue, "\(one.waiting)", "\(one.running)", "\(one.delayed)", "\(one.backlog)",
+                        "\(one.dead)",
+                        "\(one.workers)", "\(one.tenants)", rateText(one.arrivalPerSecond), rateText(one.donePerSecond),
+                        secondsText(one.meanSeconds), secondsText(one.oldestSeconds), one.paused ? "paused" : "",
+                    ]
+                })
+        }
+    }
+
+    struct TenantList: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "tenants", abstract: "Shows the tenants of a queue: what each has there and may do.")
+        @Argument(help: "The queue.") var queue: String
+        @Option(help: "How many at most, those with the most first.") var limit = 50
+        @Flag(help: "Show it again each second.") var watch = false
+        @Flag(help: "Answer in JSON.") var json = false
+
+        func run() async throws {
+            try await operating { session in
+                try await watching(watch) {
+                    let standings = try await session.queues.standings(in: queue, limit: limit)
+                    if json { return try printOperatorJSON(standings) }
+                    printTable(
+                        ["TENANT", "WAITING", "RUNNING", "DELAYED", "WEIGHT", "CAP", "RATE", "BURST", ""],
+                        standings.map { one in
+                            let notes = [
+                                one.isHeld ? "held" : nil, one.hasBacklog ? "backlog in PostgreSQL" : nil,
+                                one.parkedSeconds.map { "parked \(secondsText($0))" },
+                            ]
+                            return [
+                                one.tenant, "\(one.waiting)", "\(one.running)", "\(one.delayed)", "\(one.weight)",
+                                one.cap == 0 ? "-" : "\(one.cap)", one.rate == 0 ? "-" : rateText(one.rate),
+                                one.rate == 0 ? "-" : "\(one.burst)", notes.compactMap { $0 }.joined(separator: ", "),
+                            ]
+                        })
+                }
+            }
+        }
+    }
+
+    struct Pause: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Lets nothing more of a queue begin; what runs goes on.",
+            discussion: "It is kept in PostgreSQL, and stands after Redis has lost everything.")
+        @Argument(help: "The queue.") var queue: String
+        @OptionGroup var consent: Consent
+
+        func run() async throws {
+            try await operating { session in
+                try session.queues.require(queue)
+                try consent.confirm("Pause \(queue)")
+                try await session.queues.setPaused(true, queue)
+                print("\(queue) is paused")
+            }
+        }
+    }
+
+    struct Resume: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Lets a paused queue go on.")
+        @Argument(help: "The queue.") var queue: String
+
+        func run() async throws {
+            try await operating { session in
+                try await session.queues.setPaused(false, queue)
+                print("\(queue) goes on")
+            }
+        }
+    }
+
+    struct Drain: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Pauses a queue and waits until nothing of it runs.",
+            discussion: "Ends with 1 when something still runs after the time given. The queue stays paused.")
+        @Argument(help: "The queue.") var queue: String
+        @Option(help: "Seconds to wait at most.") var timeout = 300.0
+        @OptionGroup var consent: Consent
+
+        func run() async throws {
+            try await operating { session in
+                try session.queues.require(queue)
+                try consent.confirm("Pause \(queue) and wait until nothing of it runs")
+                var last = -1
+                let running = try await session.queues.drain(queue, within: timeout) { running in
+                    if running != last { print("\(running) running") }
+                    last = running
+                }
+                print(running == 0 ? "\(queue) is drained, and paused" : "\(queue) is paused, \(running) still run")
+                if running > 0 { throw ExitCode(1) }
+            }
+        }
+    }
+
+    struct Share: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Says what a tenant may do in a queue: its weight, its cap, its rate.",
+            discussion: """
+                What is left out stays as it is. It holds from the next job on, and after a loss of Redis.
+
+                Examples:
+                  guanxi queues share contacts.import acme --weight 2
+                  guanxi queues share '*' acme --cap 8 --rate 100 --burst 200
+                """)
+        @Argument(help: "The queue, or * for all.") var queue: String
+        @Argument(help: "The tenant's slug or number.") var tenant: String
+        @Option(help: "Its share of running time; 1 is the usual.") var weight: Double?
+        @Option(help: "How many of its jobs run at once; 0 for the queue's usual.") var cap: Int?
+        @Option(help: "How many of its jobs start per second; 0 for any number.") var rate: Double?
+        @Option(help: "How many may start at once after a rest.") var burst: Double?
+        @Flag(help: "Answer in JSON.") var json = false
+
+        func run() async throws {
+            try await operating { session in
+                let found = try await session.queues.tenant(tenant)
+                let share = try await session.queues.setShare(
+                    .init(weight: weight, cap: cap, rate: rate, burst: burst), of: found, in: queue)
+                if json { return try printOperatorJSON(share) }
+                print(
+                    "\(found.slug) in \(queue): weight \(share.weight), cap \(share.cap), rate \(share.rate)/s, burst "
+                        + "\(share.burst)")
+            }
         }
     }
 }

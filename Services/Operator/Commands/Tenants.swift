@@ -5,7 +5,11 @@ import Tenancy
 
 struct Tenants: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Creates and shows tenants.", subcommands: [Create.self, List.self, Show.self])
+        abstract: "Creates, shows, moves and erases tenants.",
+        subcommands: [
+            Create.self, List.self, Show.self, Suspend.self, Resume.self, Promote.self, Demote.self, Export.self,
+            Import.self, Erase.self,
+        ])
 
     struct Create: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Creates a tenant.")
@@ -64,12 +68,15 @@ struct Tenants: AsyncParsableCommand {
         }
     }
 
-    private static func show(_ tenants: [TenantDirectory.Tenant], json: Bool) throws {
+    static func show(_ tenants: [TenantDirectory.Tenant], json: Bool) throws {
         if json { return try printJSON(tenants) }
         printTable(
-            ["ID", "SLUG", "NAME", "PLAN", "STATUS", "LOCALE", "TIME ZONE", "CURRENCY", "CREATED"],
+            ["ID", "SLUG", "NAME", "PLAN", "STATUS", "PLACEMENT", "LOCALE", "TIME ZONE", "CURRENCY", "CREATED"],
             tenants.map {
-                ["\($0.id)", $0.slug, $0.name, $0.plan, $0.status, $0.locale, $0.timeZone, $0.currency, $0.createdAt]
+                [
+                    "\($0.id)", $0.slug, $0.name, $0.plan, $0.status, $0.placement, $0.locale, $0.timeZone, $0.currency,
+                    $0.createdAt,
+                ]
             })
     }
 }

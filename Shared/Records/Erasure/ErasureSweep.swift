@@ -104,6 +104,14 @@ struct ErasureSweep: Sendable {
                     where tenant_id = $1 and lower(error) like any($2::text[])
                     """, [tenant, patterns])
             ),
+            (
+                "job_group",
+                Statement(
+                    """
+                    update platform.job_group set payload = '{}'
+                    where tenant_id = $1 and queue like '\(schema).%' and lower(payload) like any($2::text[])
+                    """, [tenant, patterns])
+            ),
         ]
         var counts: [String: Int] = [:]
         for (table, statement) in statements {

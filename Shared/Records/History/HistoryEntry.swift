@@ -33,6 +33,10 @@ struct HistoryEntry: Sendable {
 /// How entries are chained: each entry's digest is SHA-256 over the digest of the record's entry before it, a random salt
 /// and its own content. Whoever changes an entry must change all later ones of the record, and then every seal since.
 ///
+/// The tenant's number is no part of it: a tenant that is exported gets another number where it is imported, and its
+/// history and seals must hold there as they are. A chain that was moved to another tenant is missed by the one's seals,
+/// and in none of the other's.
+///
 /// A person's erasure takes their values and the salt out of an entry and leaves the digest, so that the chain and the
 /// seals hold; without the salt nobody can try values against it. What is left has a digest of its own, which the
 /// erasure's own entries in the history cover.
@@ -53,7 +57,7 @@ enum HistoryChain {
 
     private static func content(_ entry: String) -> String {
         """
-        convert_to(row(\(entry).tenant_id, \(entry).record_type, \(entry).record_id, \(entry).version,
+        convert_to(row(\(entry).record_type, \(entry).record_id, \(entry).version,
             extract(epoch from \(entry).at), \(entry).actor, \(entry).request_id, \(entry).change_set,
             \(entry).operation)::text || \(entry).changes::text, 'UTF8')
         """

@@ -58,7 +58,7 @@ package struct HistoryVerification: Sendable {
     package init(store: RecordStore) { self.store = store }
 
     /// Starts the job for the bearer's tenant; 202 with its id. Throws 403 unless they administer it.
-    package func start(_ context: WriteContext) async throws -> UUID {
+    package func start(_ context: WriteContext) async throws -> WriteResult {
         guard context.permissions?.isAdministrator == true else {
             throw Problem(403, "forbidden", "Administrators verify the history.")
         }
@@ -66,11 +66,7 @@ package struct HistoryVerification: Sendable {
             name: "\(schema).verify-history", queue: "\(schema).default", payload: Array("{}".utf8),
             traceparent: context.traceparent)
         job.options = .long
-        let pending = job
-        try await store.database.withTenant(context.tenant) { transaction in
-            store.outbox.enqueueTracked(pending, note: "entries", for: context.user, in: transaction)
-        }
-        return pending.id
+        return try await store.start(job, note: "entries", context)
     }
 
     /// Looks at everything; the job's result is the report.
@@ -242,8 +238,4 @@ package struct HistoryVerification: Sendable {
             Fault(code: "record_changed", type: type.name, record: record.id, version: record.version, field: $0)
         }
     }
-}
-
-extension [UInt8] {
-    fileprivate var hexadecimal: String { map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined() }
 }

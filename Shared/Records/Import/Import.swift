@@ -136,10 +136,15 @@ package struct ImportUpload: Sendable {
         }
     }
 
-    /// Throws 403 unless the bearer may import records of the type: asked before a byte of the file is kept.
-    /// So is every field that the options name which the bearer may not set; those that the file names are for the job.
+    /// Throws 403 unless the bearer may import records of the type, all of them, since a file may bring and change records
+    /// of anybody: asked before a byte of the file is kept. So is every field that the options name which the bearer may
+    /// not set; those that the file names are for the job.
     package func check(_ options: ImportOptions) throws {
-        _ = try context.scope(of: .import, on: options.type)
+        guard try context.scope(of: .import, on: options.type) == .all else {
+            throw Problem(
+                403, "forbidden",
+                "A file may bring and change \(options.type.plural) of anybody: your roles import but some of them.")
+        }
         if options.source != nil { try context.requireWritable(["source"], options.type, in: .import) }
         guard let mapping = options.mapping else { return }
         let targets = try ImportMapping(mapping, type: options.type)

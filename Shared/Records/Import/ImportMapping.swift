@@ -196,7 +196,8 @@ package struct ImportMapping: Sendable {
             default: break
             }
         }
-        if let index = parts.dropFirst().first.flatMap({ Int($0) }), index < candidates.count {
+        // The step may be a name from the file that reads as a number, a negative one too.
+        if let index = parts.dropFirst().first.flatMap({ Int($0) }), candidates.indices.contains(index) {
             return candidates[index]
         }
         return candidates.first

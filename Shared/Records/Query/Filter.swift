@@ -17,7 +17,8 @@ package indirect enum Filter: Sendable, Equatable {
     }
 
     private static let maximumDepth = 8
-    private static let maximumConditions = 50
+    /// How many conditions a filter has at most, over all its levels.
+    package static let maximumConditions = 50
 
     /// One text for filters that mean the same by their words: what a cursor is bound to.
     var canonical: String {
@@ -48,7 +49,7 @@ package indirect enum Filter: Sendable, Equatable {
         case .and(let parts), .or(let parts): return parts.contains { $0.isFound(in: type, defaults) }
         case .not: return false
         case .condition(let path, _, _):
-            let steps = path.split(separator: ".", maxSplits: 1)
+            let steps = path.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
             guard let field = type.field(String(steps[0])) else { return true }
             switch field.kind {
             case .custom(let type):
@@ -88,6 +89,8 @@ package indirect enum Filter: Sendable, Equatable {
         guard let op = Operator(rawValue: (members["op"] ?? "eq").text ?? "") else {
             throw bad("op is one of \(Operator.allCases.map(\.rawValue).joined(separator: ", ")).")
         }
+        // A value that was forgotten must not become null, which is asked for as such.
+        guard members["value"] != nil || op == .empty else { throw bad("\(op.rawValue) takes a value.") }
         count += 1
         guard count <= maximumConditions else { throw bad("A filter has at most \(maximumConditions) conditions.") }
         return .condition(field: field, op: op, value: members["value"] ?? .null)

@@ -1,5 +1,6 @@
 import Database
 import Foundation
+import Jobs
 
 /// What every write over HTTP has around it: its precondition, its idempotency key, its dry run, and the database's
 /// refusals told in the words of the surface.
@@ -148,6 +149,21 @@ extension RecordStore {
         } catch {
             if let earlier = try await earlierAnswer(after: error, context) { return earlier }
             throw error
+        }
+    }
+
+    /// Starts a job that can be followed, once for an idempotency key; 202 with its id.
+    ///
+    /// - Parameter checking: throws where the job must not begin.
+    package func start(
+        _ job: PendingJob, note: String, _ context: WriteContext,
+        checking: @Sendable (TenantTransaction) async throws -> Void = { _ in }
+    ) async throws -> WriteResult {
+        try await writing(dryRun: false, context) { transaction in
+            try await checking(transaction)
+            outbox.enqueueTracked(job, note: note, for: context.user, in: transaction)
+            let answer: JSONValue = ["job_id": .string(job.id.lowercased)]
+            return WriteResult(status: 202, id: job.id, version: nil, body: answer.encodedBytes)
         }
     }
 

@@ -34,7 +34,7 @@ extension CommonEndpoints {
         ) { request in
             try request.allow([])
             let job = try await HistoryVerification(store: store).start(request.context)
-            return EndpointResponse(startedJob: job, for: request)
+            return EndpointResponse(started: job, for: request)
         }
     }
 

@@ -133,16 +133,15 @@ extension EndpointResponse {
 
 extension EndpointResponse {
     /// The answer to a request that started a job: 202, its id and its place.
-    package init(startedJob id: UUID, for request: EndpointRequest) {
-        self.init(
-            202, json: ["job_id": .string(id.lowercased)],
-            headers: [(.location, "\(request.prefix)/v1/jobs/\(id.lowercased)")])
+    package init(started result: WriteResult, for request: EndpointRequest) {
+        self.init(result, to: request, at: "/v1/jobs")
     }
 }
 
 extension EndpointDocumentation {
     /// Of an endpoint that starts a job and says no more than its id.
     package static let startsJob = EndpointDocumentation {
+        $0.parameters = [RecordParameters.idempotencyKey]
         $0.status = 202
         $0.response = [
             "type": "object", "required": ["job_id"],

@@ -42,10 +42,14 @@ extension CommonEndpoints {
                     'result', result, 'error', error,
                     'created_at', to_char(created_at, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
                     'started_at', to_char(started_at, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
-                    'finished_at', to_char(finished_at, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))
+                    'finished_at', to_char(finished_at, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')), user_id
                 from \(schema).job_status where tenant_id = $1 and id = $2
                 """, [request.context.tenant.parameter, .uuid(id)]), readOnly: true)
         guard let text = rows.isEmpty ? nil : rows.text(0, 0) else { throw Problem.notFound("job") }
+        // What somebody's job found is theirs: it may tell of records that others do not reach.
+        if let owner = rows.uuid(0, 1), owner != request.context.user {
+            guard try await mayOversee(id, request) else { throw Problem.notFound("job") }
+        }
         guard text.contains("\"conflicts\""), var job = try JSONParser.parse(text.utf8).object,
             var result = job["result"]?.object, let conflicts = result["conflicts"]?.array
         else { return EndpointResponse(200, Array(text.utf8)) }
@@ -71,34 +75,22 @@ extension CommonEndpoints {
             try request.allow([])
             let id = try request.id()
             let tenant = request.context.tenant
-            guard try await mayCancel(id, request) else { throw Problem.forbidden }
-            let results: [Rows]
-            do throws(DatabaseError) {
-                // The inbox row settles it: whoever runs the job meanwhile can't commit its end.
-                results = try await store.database.batch(
-                    tenant: tenant,
-                    [
-                        Statement(
-                            """
-                            insert into \(schema).inbox (job_id, tenant_id, outcome)
-                            select id, tenant_id, 2 from \(schema).job_status where tenant_id = $1 and id = $2
-                            """, [tenant.parameter, .uuid(id)]),
-                        store.outbox.end("state = 'cancelled', finished_at = now()", [tenant.parameter, .uuid(id)]),
-                    ])
-            } catch {
-                guard error.code == .uniqueViolation else { throw error }
+            guard try await mayOversee(id, request) else { throw Problem.forbidden }
+            do {
+                guard try await store.outbox.settleAsCancelled(id, tenant: tenant) else {
+                    throw Problem.notFound("job")
+                }
+            } catch let error as DatabaseError where error.code == .uniqueViolation {
                 throw Problem(409, "already_over", "The job is over.")
             }
-            guard results[1].count == 1 else { throw Problem.notFound("job") }
-            if let user = results[1].firstUser { store.outbox.live.tell(user, tenant) }
             await store.outbox.cancel(
-                id, inServiceQueues: ["\(schema).import", "\(schema).default", "\(schema).events"])
+                id, tenant: tenant, inServiceQueues: ["\(schema).import", "\(schema).default", "\(schema).events"])
             return try await jobState(id, request)
         }
     }
 
-    /// Whoever may import a type may cancel its imports; other jobs are the administrators'.
-    private func mayCancel(_ id: UUID, _ request: EndpointRequest) async throws -> Bool {
+    /// Whoever may import a type may follow and cancel its imports; other jobs are the administrators'.
+    private func mayOversee(_ id: UUID, _ request: EndpointRequest) async throws -> Bool {
         if request.principal.permissions.isAdministrator { return true }
         let rows = try await store.database.query(
             tenant: request.context.tenant,

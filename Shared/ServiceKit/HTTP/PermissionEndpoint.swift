@@ -8,30 +8,36 @@ struct PermissionEndpoint {
 
     var endpoint: Endpoint {
         let documentation = EndpointDocumentation {
-            $0.parameters = [
-                [
-                    "name": "explain", "in": "query", "required": false,
-                    "description": "type:action, type:action:id, type:action:field or type:action:id:field.",
-                    "schema": [
-                        "type": "string",
-                        "enum": .array(
-                            store.catalogue.types.flatMap { type in
-                                ["read", "update"].map { JSONValue.string("\(type.name):\($0)") }
-                            }),
-                    ],
-                ]
-            ]
+            $0.parameters = parameters
             $0.response = ["anyOf": [Self.overview, Self.explanation]]
         }
         return Endpoint(
             .get, "/v1/me/permissions", "What the bearer may do; with explain, why or why not",
             documentation: documentation
         ) { request in
-            try request.allow(["explain"])
+            try request.allow(store.catalogue.types.isEmpty ? [] : ["explain"])
             guard let text = request.parameter("explain") else { return EndpointResponse(json: overview(request)) }
             let question = try Question(text, store.catalogue)
             return EndpointResponse(json: try await explanation(question, request))
         }
+    }
+
+    /// A service without records has nothing to explain.
+    private var parameters: [JSONValue] {
+        if store.catalogue.types.isEmpty { return [] }
+        let types = store.catalogue.types.map(\.name).joined(separator: "|")
+        let actions = Action.allCases.map(\.rawValue).joined(separator: "|")
+        return [
+            [
+                "name": "explain", "in": "query", "required": false,
+                "description": "type:action, type:action:id, type:action:field or type:action:id:field.",
+                "schema": [
+                    "type": "string",
+                    "pattern": .string(
+                        "^(\(types)):(\(actions))(:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})?$"),
+                ],
+            ]
+        ]
     }
 
     // MARK: All

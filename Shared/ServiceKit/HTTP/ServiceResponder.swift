@@ -243,21 +243,9 @@ struct ServiceResponder: HTTPResponder {
             logger.error("unexpected", metadata: ["error": "\(error)", "request": "\(requestID)"])
             problem = Problem(500, "internal", "Something went wrong on our side.")
         }
-        var body: [String: JSONValue] = [
-            "type": .string("urn:guanxi:problem:\(problem.code)"), "title": .string(Self.title(problem.status)),
-            "status": JSONValue(problem.status), "code": .string(problem.code), "detail": .string(problem.detail),
-            "request_id": .string(requestID),
-        ]
-        if !problem.fields.isEmpty { body["errors"] = .array(problem.fields.map(\.json)) }
-        body.merge(problem.extra) { $1 }
         return EndpointResponse(
-            problem.status, JSONValue.object(body).encodedBytes, contentType: "application/problem+json",
+            problem.status, problem.body(requestID: requestID).encodedBytes, contentType: "application/problem+json",
             headers: problem.headers.compactMap { name, value in HTTPField.Name(name).map { ($0, value) } })
-    }
-
-    private static func title(_ status: Int) -> String {
-        let reason = HTTPResponse.Status(code: status).reasonPhrase
-        return reason.isEmpty ? "Status \(status)" : reason
     }
 
     private static func response(_ answer: EndpointResponse, isHead: Bool) -> Response {

@@ -21,11 +21,14 @@ struct CustomFieldSchemas {
         switch document {
         case .array(let values): return .array(values.map(exact))
         case .object(var members):
-            guard let type = members[Self.marker]?.text else { return .object(members.mapValues(exact)) }
+            guard let name = members[Self.marker]?.text else { return .object(members.mapValues(exact)) }
             let isInput = members[Self.input]?.bool == true
             let schemas = RecordSchemas(catalogue: Catalogue([]))
-            let own = fields[type].values.map(\.field)
+            let own = fields[name].values.map(\.field)
+            // What was said in general of the type, that there may be none at all, stands.
+            let type = members["type"]
             members.merge(schemas.object(own, isInput: isInput).object ?? [:]) { $1 }
+            members["type"] = type
             members[Self.marker] = nil
             members[Self.input] = nil
             return .object(members)

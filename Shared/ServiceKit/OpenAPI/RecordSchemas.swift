@@ -261,8 +261,10 @@ struct RecordSchemas: Sendable {
     private func filter(_ type: RecordType) -> JSONValue {
         func condition(_ names: [String], _ ops: [String], _ value: JSONValue) -> JSONValue? {
             if names.isEmpty { return nil }
+            // eq is what is meant where nothing is said, and empty asks for no value.
+            let required = ["field"] + (ops.contains("eq") ? [] : ["op"]) + (ops == ["empty"] ? [] : ["value"])
             return [
-                "type": "object", "required": ["field", "op", "value"], "additionalProperties": false,
+                "type": "object", "required": .array(required.map { .string($0) }), "additionalProperties": false,
                 "properties": [
                     "field": ["type": "string", "enum": .array(names.map { .string($0) })],
                     "op": ["type": "string", "enum": .array(ops.map { .string($0) })], "value": value,
@@ -286,15 +288,20 @@ struct RecordSchemas: Sendable {
             "type": "string",
             "pattern": "^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9])T([01][0-9]|2[0-3]):[0-5][0-9]:00Z$",
         ]
+        let times = ["created_at", "updated_at"]
+        let small: JSONValue = ["type": "integer", "minimum": 0, "maximum": 100]
+        func orNull(_ value: JSONValue) -> JSONValue { ["anyOf": [value, ["type": "null"]]] }
         let conditions = [
-            condition(text, ["eq", "ne", "contains", "starts", "matches"], word),
-            condition(
-                number, ["eq", "ne", "lt", "lte", "gt", "gte"], ["type": "integer", "minimum": 0, "maximum": 100]),
-            condition(["created_at", "updated_at"], ["lt", "lte", "gt", "gte"], time),
-            condition(id, ["eq", "ne"], ["type": "string", "format": "uuid"]),
-            condition(type.fields.map(\.name), ["empty"], ["type": "boolean"]),
+            condition(text, ["eq", "ne"], orNull(word)), condition(text, ["contains", "starts", "matches"], word),
+            condition(number, ["eq", "ne"], orNull(small)), condition(number, ["lt", "lte", "gt", "gte"], small),
+            condition(times, ["eq", "ne"], orNull(time)), condition(times, ["lt", "lte", "gt", "gte"], time),
+            condition(id, ["eq", "ne"], orNull(["type": "string", "format": "uuid"])),
+            condition(type.fields.map(\.name), ["empty"], ["type": ["boolean", "null"]]),
         ].compactMap { $0 }
-        let some: JSONValue = ["type": "array", "minItems": 1, "maxItems": 3, "items": ["anyOf": .array(conditions)]]
+        let some: JSONValue = [
+            "type": "array", "minItems": 1, "maxItems": JSONValue(Filter.maximumConditions),
+            "items": ["anyOf": .array(conditions)],
+        ]
         return [
             "anyOf": .array(
                 conditions
@@ -384,7 +391,7 @@ package enum RecordParameters {
     package static func search(isRequired: Bool = false) -> JSONValue {
         [
             "name": "q", "in": "query", "required": .bool(isRequired),
-            "schema": ["type": "string", "minLength": 1, "maxLength": 200],
+            "schema": ["type": "string", "minLength": 1, "maxLength": 200, "pattern": #"^[^\u0000]*$"#],
         ]
     }
     /// `?dry_run=true`: say what would be done, and do nothing.

@@ -84,6 +84,13 @@ package final class PrometheusMetrics: MetricsFactory {
     /// Does nothing: the cell may be shared.
     package func destroyMeter(_ handler: any MeterHandler) {}
 
+    /// How often a timer was recorded in this process, and the seconds of all together; nothing where it never was.
+    package func timed(_ label: String, _ dimensions: [(String, String)]) -> (count: Int, seconds: Double) {
+        let series = Series(name: Self.clean(label), labels: Self.labels(dimensions))
+        guard case .histogram(let cell) = instruments.withLock({ $0[series] }) else { return (0, 0) }
+        return cell.total
+    }
+
     /// All metrics as text.
     package var text: String {
         let all = instruments.withLock { $0 }
@@ -152,6 +159,8 @@ private final class HistogramCell: TimerHandler {
             state.sum += seconds
         }
     }
+
+    var total: (count: Int, seconds: Double) { state.withLock { ($0.counts.reduce(0, +), $0.sum) } }
 
     func text(name: String, labels: String) -> String {
         let (counts, sum) = state.withLock { $0 }

@@ -87,7 +87,7 @@ struct AuditEndpoints {
             try request.allow([])
             _ = try Author(administering: request)
             let job = try await AuditVerification(store: store).start(request.context)
-            return EndpointResponse(startedJob: job, for: request)
+            return EndpointResponse(started: job, for: request)
         }
     }
 }

@@ -24,15 +24,11 @@ struct AuditVerification: Sendable {
         var json: JSONValue { ["code": .string(code), "sequence": JSONValue(sequence)] }
     }
 
-    /// Starts the job; gives its id.
-    func start(_ context: WriteContext) async throws -> UUID {
+    /// Starts the job; 202 with its id.
+    func start(_ context: WriteContext) async throws -> WriteResult {
         var job = try PendingJob(VerifyAuditTrailJob())
         job.traceparent = context.traceparent
-        let pending = job
-        try await store.database.withTenant(context.tenant) { transaction in
-            store.outbox.enqueueTracked(pending, note: "entries", in: transaction)
-        }
-        return pending.id
+        return try await store.start(job, note: "entries", context)
     }
 
     /// Looks at everything up to the head as it was at the beginning; the job's result is the report.

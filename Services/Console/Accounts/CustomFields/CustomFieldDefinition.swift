@@ -37,6 +37,8 @@ enum CustomFieldDefinition {
         guard isName, name.first.map({ ("a"..."z").contains($0) }) ?? true else {
             throw FieldError("/name", "not_a_name", "Small letters, digits and _ belong here, a letter first.")
         }
+        // Null says no more than nothing does.
+        for flag in ["is_required", "is_indexed"] where draft[flag] == nil { draft[flag] = "false" }
         guard let kind = draft["kind"].flatMap(CustomField.Kind.init) else { return }
         let choices = draft.record.json("choices")?.array ?? []
         if kind == .choice && choices.isEmpty {
@@ -69,7 +71,9 @@ enum CustomFieldDefinition {
             throw Problem(409, "too_many", "\(type) has \(most) custom fields already.")
         }
         if let kind = results[1].text(0, 1), kind != draft["kind"] {
-            throw FieldError("/kind", "other_kind", "\(name) was a \(kind) before, and stays one.")
+            // The value could be taken, were it not for what the tenant has: a conflict.
+            let text = "\(name) was a \(kind) before, and stays one."
+            throw Problem(409, "other_kind", text, fields: [FieldError("/kind", "other_kind", text)])
         }
     }
 

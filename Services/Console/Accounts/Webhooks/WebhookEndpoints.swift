@@ -146,15 +146,12 @@ struct WebhookEndpoints {
             guard let since = members["since"]?.text.flatMap(Timestamp.parse) else {
                 throw Problem.invalid("/since", "not_a_time", "A time as in RFC 3339 belongs here.")
             }
-            let result = try await store.writing(Webhook.type, dryRun: false, context) { transaction in
+            let job = try PendingJob(
+                ReplayWebhookJob(webhook: id, since: since, before: Date()), traceparent: context.traceparent)
+            let result = try await store.start(job, note: "deliveries", context) { transaction in
                 try await active(id, context, transaction)
-                let job = try PendingJob(
-                    ReplayWebhookJob(webhook: id, since: since, before: Date()), traceparent: context.traceparent)
-                store.outbox.enqueueTracked(job, note: "deliveries", in: transaction)
-                let answer: JSONValue = ["job_id": .string(job.id.lowercased)]
-                return WriteResult(status: 202, id: job.id, version: nil, body: answer.encodedBytes)
             }
-            return EndpointResponse(result, to: request, at: "/v1/jobs")
+            return EndpointResponse(started: result, for: request)
         }
     }
 }

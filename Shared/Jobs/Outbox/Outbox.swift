@@ -1,0 +1,429 @@
+import Database
+import Foundation
+import Logging
+import Metrics
+import Redis
+import ServiceLifecycle
+import Synchronization
+
+/// Where a service's jobs begin: rows written in the transaction of their cause, pushed to Redis after its commit.
+///
+/// Run it as a service beside whatever writes: it pushes, notes what was sent, and relays what a dead process left
+/// behind. Nothing is lost while no process runs it; it is only late.
+package final class Outbox: Service {
+    /// The schema that holds the outbox.
+    package let schema: String
+    package let subscriptions: Subscriptions
+    /// Where those who listen right now hear of what was committed.
+    package let live: LiveFeed
+    let database: Database
+    private let redis: RedisClient
+    private let logger: Logger
+    private let pending = Mutex<[(queue: String, envelope: JobEnvelope, runAt: Date?)]>([])
+    private let sent = Mutex<[UUID]>([])
+    private let arrived = Signal()
+    private let enqueued = Mutex<[String: Counter]>([:])
+    private let gatherers = Mutex<[String: EphemeralGatherer]>([:])
+    let claims: Gatherer<(tenant: TenantID, job: UUID), DatabaseError>
+    private let insertOne: String
+    private let insert: String
+    private let insertWanted: String
+    private let insertScheduled: String
+    private let insertUnique: String
+
+    package init(schema: String, database: Database, redis: RedisClient, logger: Logger) {
+        self.schema = schema
+        self.database = database
+        self.redis = redis
+        self.logger = logger
+        claims = Gatherer { await Self.claim($0, schema: schema, database: database) }
+        subscriptions = Subscriptions(database: database, logger: logger)
+        live = LiveFeed(schema: schema, redis: redis, logger: logger)
+        let columns = """
+            queue, name, payload, priority, max_attempts, timeout_seconds, cost, is_tracked, run_at, traceparent, expiry,
+            group_id
+            """
+        let arrays = """
+            $3::text[], $4::text[], $5::text[], $6::smallint[], $7::int[], $8::int[], $9::real[], $10::boolean[],
+            $11::timestamptz[], $12::text[], $13::real[], $14::uuid[]
+            """
+        insertOne = """
+            insert into \(schema).outbox (tenant_id, id, \(columns))
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+            """
+        insert = """
+            insert into \(schema).outbox (tenant_id, id, \(columns))
+            select $1, * from unnest($2::uuid[], \(arrays))
+            """
+        // One statement whoever wants the events: for a tenant without subscriptions of its own it adds one look at an
+        // index.
+        insertWanted = """
+            insert into \(schema).outbox (tenant_id, id, \(columns), by_tenant)
+            select $1, * from unnest($2::uuid[], \(arrays), $15::boolean[]) as j (id, \(columns), by_tenant)
+            where not j.by_tenant or exists (
+                select 1 from platform.tenant_subscription s
+                where s.tenant_id = $1 and s.queue = j.queue and s.event in (
+                    j.name, '*', split_part(j.name, '.', 1) || '.*',
+                    split_part(j.name, '.', 1) || '.' || split_part(j.name, '.', 2) || '.*'))
+            """
+        // The first of a key within the window writes its job; for the others no row is written at all.
+        insertUnique = """
+            with claimed as (
+                insert into \(schema).job_unique (tenant_id, key, until)
+                values ($1, $15, now() + make_interval(secs => $16))
+                on conflict (tenant_id, key) do update set until = excluded.until where job_unique.until < now()
+                returning 1
+            )
+            insert into \(schema).outbox (tenant_id, id, \(columns))
+            select $1, $2::uuid, $3, $4, $5, $6::smallint, $7::int, $8::int, $9::real, $10::boolean, $11::timestamptz,
+                $12, $13::real, $14::uuid
+            from claimed
+            """
+        insertScheduled = """
+            insert into \(schema).scheduled_job (tenant_id, id, \(columns), key)
+            select $1, * from unnest($2::uuid[], \(arrays), $15::text[])
+            on conflict (tenant_id, key) do update set run_at = excluded.run_at, payload = excluded.payload
+            """
+    }
+
+    // MARK: Enqueue
+
+    /// How far ahead a job may lie to go to Redis at once; what is due later waits in its own table.
+    package static let horizon: TimeInterval = 60
+
+    /// The statement that writes `jobs` with the change that causes them. Push them after the commit with `push`.
+    package func statements(for jobs: [PendingJob], tenant: TenantID) -> [Statement] {
+        if jobs.isEmpty { return [] }
+        let limit = Date(timeIntervalSinceNow: Self.horizon)
+        let far = jobs.filter { ($0.runAt ?? .distantPast) > limit && $0.uniqueness == nil }
+        let unique = jobs.filter { $0.uniqueness != nil }
+        let near = jobs.filter { ($0.runAt ?? .distantPast) <= limit && $0.uniqueness == nil }
+        var statements = unique.map { job in
+            Statement(
+                insertUnique,
+                parameters(job, tenant) + [.text(job.uniqueness!.key), .double(job.uniqueness!.window)])
+        }
+        if near.contains(where: \.isByTenant) {
+            let flags = Parameter.array(near.map { $0.isByTenant ? "t" : "f" })
+            statements.append(Statement(insertWanted, parameters(near, tenant) + [flags]))
+        } else if near.count == 1 {
+            statements.append(Statement(insertOne, parameters(near[0], tenant)))
+        } else if !near.isEmpty {
+            statements.append(Statement(insert, parameters(near, tenant)))
+        }
+        if !far.isEmpty {
+            let keys = Parameter.array(far.map(\.id.lowercased))
+            statements.append(Statement(insertScheduled, parameters(far, tenant) + [keys]))
+        }
+        return statements
+    }
+
+    /// Enqueues jobs in the caller's transaction: they run if and only if it commits.
+    package func enqueue(_ jobs: [PendingJob], in transaction: TenantTransaction) {
+        for statement in statements(for: jobs, tenant: transaction.tenant) { transaction.later(statement) }
+        for job in jobs where !job.isConditional { transaction.note(job) }
+        let tenant = transaction.tenant
+        transaction.afterCommit { [self] in push(jobs, tenant: tenant) }
+    }
+
+    /// Enqueues a job whose state, progress and result can be read from `/v1/jobs/{id}` from its commit on; `user` is told
+    /// of its end.
+    package func enqueueTracked(
+        _ job: PendingJob, total: Int? = nil, note: String? = nil, for user: UUID? = nil,
+        in transaction: TenantTransaction
+    ) {
+        var job = job
+        job.options.isTracked = true
+        transaction.later(statusStatement(job, total: total, note: note, for: user, tenant: transaction.tenant))
+        enqueue([job], in: transaction)
+    }
+
+    /// The row of a tracked job's state, to be written with the job.
+    package func statusStatement(
+        _ job: PendingJob, total: Int?, note: String?, for user: UUID? = nil, tenant: TenantID
+    ) -> Statement {
+        Statement(
+            "insert into \(schema).job_status (tenant_id, id, name, total, note, user_id) values ($1, $2, $3, $4, $5, $6)",
+            [
+                tenant.parameter, .uuid(job.id), .text(job.name), total.map(Parameter.int) ?? .null, .optional(note),
+                user.map(Parameter.uuid) ?? .null,
+            ])
+    }
+
+    /// Enqueues `job` to run at `time`, known by `key`: enqueuing the same key again moves it.
+    ///
+    /// Once it is within a minute of its time it has left for Redis and can't be moved or withdrawn any more: the
+    /// handler must look whether it still applies.
+    package func schedule(_ job: PendingJob, key: String, at time: Date, in transaction: TenantTransaction) {
+        var job = job
+        job.runAt = time
+        transaction.note(job)
+        transaction.later(Statement(insertScheduled, parameters([job], transaction.tenant) + [.array([key])]))
+    }
+
+    /// Withdraws scheduled jobs by key.
+    package func unschedule(keys: [String], in transaction: TenantTransaction) {
+        transaction.later(
+            Statement(
+                "delete from \(schema).scheduled_job where tenant_id = $1 and key = any($2::text[])",
+                [transaction.tenant.parameter, .array(keys)]))
+    }
+
+    /// The jobs that tell `event` to everyone who subscribed to it.
+    package func jobs(for event: some Event, traceparent: String? = nil) throws -> [PendingJob] {
+        let subscribers = subscriptions.subscribers(of: type(of: event).name)
+        if subscribers.isEmpty { return [] }
+        let payload = try JobCoding.encode(event)
+        return subscribers.map { subscriber in
+            var job = PendingJob(
+                name: type(of: event).name, queue: subscriber.queue, payload: payload, traceparent: traceparent)
+            job.isByTenant = subscriber.isByTenant
+            return job
+        }
+    }
+
+    /// Publishes `event` in the caller's transaction.
+    package func publish(
+        _ event: some Event, in transaction: TenantTransaction, traceparent: String? = nil
+    ) throws {
+        enqueue(try jobs(for: event, traceparent: traceparent), in: transaction)
+    }
+
+    /// Hands committed jobs to the pusher. Returns at once; what this process can't push, a relay will. Jobs that may
+    /// not have been written (events that only some tenants want, unique ones) are left to the relay, which sees.
+    package func push(_ jobs: [PendingJob], tenant: TenantID) {
+        let limit = Date(timeIntervalSinceNow: Self.horizon)
+        let near = jobs.filter { ($0.runAt ?? .distantPast) <= limit && !$0.isConditional }
+        if near.isEmpty { return }
+        pending.withLock { pending in
+            for job in near {
+                pending.append((job.queue, JobEnvelope(job, tenant: tenant, origin: schema), job.runAt))
+            }
+        }
+        arrived.raise()
+    }
+
+    /// Puts jobs that may be lost straight into Redis: no row, no inbox. Jobs that several callers enqueue at the same
+    /// time travel together.
+    package func enqueueEphemeral(_ jobs: [PendingJob], tenant: TenantID) async throws {
+        for (queue, group) in Dictionary(grouping: jobs, by: \.queue) {
+            let envelopes = group.map { job in
+                var envelope = JobEnvelope(job, tenant: tenant, origin: schema)
+                envelope.isEphemeral = true
+                return (envelope, job.runAt)
+            }
+            try await gatherer(for: queue).join(envelopes)
+            count(envelopes.count, in: queue)
+        }
+    }
+
+    private typealias EphemeralGatherer = Gatherer<[(JobEnvelope, runAt: Date?)], RedisError>
+
+    private func gatherer(for queue: String) -> EphemeralGatherer {
+        gatherers.withLock { gatherers in
+            if let known = gatherers[queue] { return known }
+            let queue = RedisQueue(name: queue, redis: redis)
+            let gatherer = EphemeralGatherer { callers in
+                let result: Result<Void, RedisError>
+                do throws(RedisError) {
+                    try await queue.enqueue(callers.flatMap { $0 }, window: 0)
+                    result = .success(())
+                } catch {
+                    result = .failure(error)
+                }
+                return callers.map { _ in result }
+            }
+            gatherers[queue.name] = gatherer
+            return gatherer
+        }
+    }
+
+    /// Tells Redis that a job, whose inbox row says so already, is cancelled. What Redis misses, the inbox refuses.
+    package func cancel(_ id: UUID, tenant: TenantID, inServiceQueues queues: [String]) async {
+        for queue in queues {
+            if (try? await RedisQueue(name: queue, redis: redis).cancel(id, tenant: tenant)) == true { return }
+        }
+    }
+
+    private func parameters(_ job: PendingJob, _ tenant: TenantID) -> [Parameter] {
+        [
+            tenant.parameter, .uuid(job.id), .text(job.queue), .text(job.name),
+            .text(String(decoding: job.payload, as: UTF8.self)), .int(Int(job.options.priority.rawValue)),
+            .int(job.options.maxAttempts), .int(job.options.timeout), .double(Double(job.options.cost)),
+            .bool(job.options.isTracked), job.runAt.map(Parameter.time) ?? .null, .optional(job.traceparent),
+            .double(job.options.expiry), job.group.map(Parameter.uuid) ?? .null,
+        ]
+    }
+
+    private func parameters(_ jobs: [PendingJob], _ tenant: TenantID) -> [Parameter] {
+        [
+            tenant.parameter,
+            .array(jobs.map(\.id.lowercased)),
+            .array(jobs.map(\.queue)),
+            .array(jobs.map(\.name)),
+            .array(jobs.map { String(decoding: $0.payload, as: UTF8.self) }),
+            .array(jobs.map { String($0.options.priority.rawValue) }),
+            .array(jobs.map { String($0.options.maxAttempts) }),
+            .array(jobs.map { String($0.options.timeout) }),
+            .array(jobs.map { String($0.options.cost) }),
+            .array(jobs.map { $0.options.isTracked ? "t" : "f" }),
+            .array(jobs.map { $0.runAt.map(Timestamp.sqlText) }),
+            .array(jobs.map(\.traceparent)),
+            .array(jobs.map { String($0.options.expiry) }),
+            .array(jobs.map { $0.group?.lowercased }),
+        ]
+    }
+
+    // MARK: Service
+
+    /// Pushes, notes and relays until graceful shutdown; then pushes what is left.
+    package func run() async throws {
+        let relay = Relay(outbox: self, database: database, redis: redis, logger: logger)
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await self.subscriptions.run() }
+            group.addTask { await self.pushLoop() }
+            group.addTask { await self.live.run() }
+            group.addTask { await self.repeating(every: .milliseconds(200)) { await self.noteSent() } }
+            group.addTask { await self.repeating(every: .seconds(1)) { await relay.tick() } }
+            group.addTask { await self.repeating(every: .seconds(3600)) { await self.ensurePartitions() } }
+            try? await gracefulShutdown()
+            group.cancelAll()
+        }
+        await pushPending()
+        await noteSent()
+    }
+
+    private func repeating(every interval: Duration, _ body: () async -> Void) async {
+        while !Task.isCancelled {
+            await body()
+            try? await Task.sleep(for: interval)
+        }
+    }
+
+    private func pushLoop() async {
+        while !Task.isCancelled {
+            await arrived.wait()
+            await pushPending()
+        }
+    }
+
+    private func pushPending() async {
+        let jobs = pending.withLock { pending in
+            defer { pending.removeAll(keepingCapacity: true) }
+            return pending
+        }
+        for (queue, group) in Dictionary(grouping: jobs, by: \.queue) {
+            do {
+                try await send(group.map { ($0.envelope, $0.runAt) }, to: queue)
+                sent.withLock { $0.append(contentsOf: group.map(\.envelope.id)) }
+            } catch {
+                // Not tried again here: the relay finds whatever was not noted as sent.
+                logger.warning("jobs were not pushed", metadata: ["queue": "\(queue)", "error": "\(error)"])
+            }
+        }
+    }
+
+    /// Sends committed jobs to a queue; those that find no room there are left to its backlog.
+    func send(_ jobs: [(JobEnvelope, runAt: Date?)], to queue: String) async throws {
+        let result = try await RedisQueue(name: queue, redis: redis).enqueue(jobs)
+        try await Backlog.note(result.refused.map { jobs[$0].0 }, queue: queue, database: database)
+        count(result.added + result.refused.count, in: queue)
+    }
+
+    private func count(_ jobs: Int, in queue: String) {
+        let counter = enqueued.withLock { known in
+            if let counter = known[queue] { return counter }
+            let counter = Counter(label: "guanxi_jobs_enqueued", dimensions: [("queue", queue)])
+            known[queue] = counter
+            return counter
+        }
+        counter.increment(by: jobs)
+    }
+
+    private func noteSent() async {
+        let ids = sent.withLock { sent in
+            defer { sent.removeAll(keepingCapacity: true) }
+            return sent
+        }
+        await noteSent(ids)
+    }
+
+    func noteSent(_ ids: [UUID]) async {
+        if ids.isEmpty { return }
+        do {
+            _ = try await database.query(
+                tenant: nil,
+                Statement(
+                    "insert into \(schema).outbox_sent (id, job_ids) values ($1, $2::uuid[])",
+                    [.uuid(.v7()), .array(ids.map(\.lowercased))]))
+        } catch {
+            logger.warning("sent jobs were not noted", metadata: ["count": "\(ids.count)", "error": "\(error)"])
+        }
+    }
+
+    private func ensurePartitions() async {
+        do {
+            _ = try await database.query(tenant: nil, Statement("select \(schema).ensure_partitions()"))
+            // Longer than any repair looks back.
+            _ = try await database.query(
+                tenant: nil, Statement("select \(schema).drop_finished_partitions(interval '9 days')"))
+            let bound = UUID.v7LowerBound(at: Date(timeIntervalSinceNow: -2 * 86_400))
+            _ = try await database.query(
+                tenant: nil, Statement("delete from \(schema).outbox_sent where id < $1", [.uuid(bound)]))
+        } catch {
+            logger.error("partitions could not be prepared", metadata: ["error": "\(error)"])
+        }
+    }
+}
+
+/// Which queues hear of which events, as the platform's table says; refreshed when a service subscribes.
+package final class Subscriptions: Sendable {
+    private let database: Database
+    private let logger: Logger
+    private let table = Mutex<[String: [Subscriber]]>([:])
+
+    /// A queue that wants an event: for every tenant, or only for those that asked for it.
+    struct Subscriber: Sendable {
+        let queue: String
+        let isByTenant: Bool
+    }
+
+    init(database: Database, logger: Logger) {
+        self.database = database
+        self.logger = logger
+    }
+
+    /// The queues that get a job for `event`.
+    func subscribers(of event: String) -> [Subscriber] { table.withLock { $0[event] ?? [] } }
+
+    /// The queues that get a job for `event` of every tenant.
+    package func queues(for event: String) -> [String] {
+        subscribers(of: event).filter { !$0.isByTenant }.map(\.queue)
+    }
+
+    /// Reads the table now.
+    package func refresh() async throws {
+        let rows = try await database.query(
+            tenant: nil, Statement("select event, queue, by_tenant from platform.subscriptions()"), readOnly: true)
+        var fresh: [String: [Subscriber]] = [:]
+        for row in 0..<rows.count {
+            fresh[rows.text(row, 0)!, default: []].append(
+                Subscriber(queue: rows.text(row, 1)!, isByTenant: rows.bool(row, 2)!))
+        }
+        table.withLock { $0 = fresh }
+    }
+
+    func run() async {
+        let signal = Signal()
+        let listener = database.listen(channels: ["guanxi_subscriptions"]) { _ in signal.raise() }
+        while !Task.isCancelled {
+            do { try await refresh() } catch {
+                logger.warning("subscriptions could not be read", metadata: ["error": "\(error)"])
+                try? await Task.sleep(for: .seconds(1))
+                continue
+            }
+            await signal.wait()
+        }
+        listener.close()
+    }
+}

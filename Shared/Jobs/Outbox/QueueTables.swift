@@ -1,0 +1,156 @@
+import Database
+
+extension JobsSchema {
+    /// What the platform knows of queues beyond their jobs: which tenants have a backlog, what each may do, which queues
+    /// are paused, and how many members of a group are outstanding.
+    package static let queueTables = Migration(
+        "M0005CreateQueueTables",
+        #"""
+        create table platform.job_backlog (
+            tenant_id bigint not null references platform.tenant on delete cascade,
+            queue text not null,
+            since uuid not null,
+            primary key (tenant_id, queue)
+        );
+        comment on table platform.job_backlog is
+            'From this id on jobs of the tenant for the queue may not be in Redis: its window there was full.';
+        select platform.secure_table('platform.job_backlog', '');
+        grant select, insert, update, delete on platform.job_backlog to guanxi_across;
+
+        create table platform.queue_share (
+            tenant_id bigint not null references platform.tenant on delete cascade,
+            queue text not null,
+            weight double precision not null default 1 check (weight > 0 and weight <= 1000),
+            cap int not null default 0 check (cap >= 0),
+            rate double precision not null default 0 check (rate >= 0),
+            burst double precision not null default 0 check (burst >= 0),
+            primary key (tenant_id, queue)
+        );
+        comment on table platform.queue_share is
+            'What a tenant may do in a queue, or by * in each: share of running time, jobs at once, starts per second.';
+        select platform.secure_table('platform.queue_share', '');
+        grant select on platform.queue_share to guanxi_across;
+
+        create table platform.queue_setting (
+            queue text primary key,
+            is_paused boolean not null default false
+        );
+        comment on table platform.queue_setting is 'What operators have set of a queue. Holds no tenant data.';
+        grant select on platform.queue_setting to guanxi_across;
+
+        create table platform.job_group (
+            tenant_id bigint not null references platform.tenant on delete cascade,
+            id uuid not null,
+            remaining int not null,
+            failed int not null default 0,
+            -- The completion: enqueued by whichever member ends last.
+            job_id uuid not null,
+            queue text not null,
+            name text not null,
+            payload text not null,
+            priority smallint not null,
+            max_attempts int not null,
+            timeout_seconds int not null,
+            cost real not null,
+            is_tracked boolean not null,
+            traceparent text,
+            next_group uuid,
+            created_at timestamptz not null default now(),
+            primary key (tenant_id, id)
+        );
+        select platform.secure_table('platform.job_group', '');
+        grant select, insert, update, delete on platform.job_group to guanxi_service, guanxi_across;
+
+        -- Notes from which id on each tenant's jobs found no room. The row is locked also where it stays as it is:
+        -- whoever empties the backlog at the same time is waited for.
+        create function platform.note_backlog(wanted_queue text, tenants bigint[], since uuid[]) returns void
+        language sql volatile security definer set search_path = pg_catalog, pg_temp as $body$
+            insert into platform.job_backlog as b (tenant_id, queue, since)
+            select t, wanted_queue, s from unnest(tenants, since) as n (t, s)
+            where exists (select 1 from platform.tenant k where k.tenant_id = t)
+            order by t
+            on conflict (tenant_id, queue) do update set since = excluded.since where b.since > excluded.since
+        $body$;
+
+        create function platform.backlog_tenants(wanted_queue text) returns table (tenant_id bigint)
+        language sql stable security definer set search_path = pg_catalog, pg_temp as $body$
+            select b.tenant_id from platform.job_backlog b
+            where b.queue = wanted_queue and platform.may_serve(wanted_queue) order by b.since
+        $body$;
+
+        -- Where a tenant's backlog begins, locked; nothing where there is none, or another worker is at it.
+        create function platform.lock_backlog(wanted_queue text, tenant bigint) returns uuid
+        language sql volatile security definer set search_path = pg_catalog, pg_temp as $body$
+            select b.since from platform.job_backlog b
+            where b.queue = wanted_queue and b.tenant_id = tenant and platform.may_serve(wanted_queue)
+            for update skip locked
+        $body$;
+
+        -- Moves the beginning of a tenant's backlog, or ends it.
+        create function platform.move_backlog(wanted_queue text, tenant bigint, reached uuid) returns void
+        language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $body$
+        begin
+            if not platform.may_serve(wanted_queue) then
+                raise exception 'queue % is not this service''s', wanted_queue using errcode = '42501';
+            end if;
+            if reached is null then
+                delete from platform.job_backlog b where b.queue = wanted_queue and b.tenant_id = tenant;
+            else
+                update platform.job_backlog b set since = reached
+                where b.queue = wanted_queue and b.tenant_id = tenant and b.since < reached;
+            end if;
+        end $body$;
+
+        -- The shares in one queue: the queue's own before those for all, before the tenant's weight everywhere; and
+        -- nothing at all for a tenant that is not active.
+        create function platform.queue_shares(wanted_queue text)
+        returns table (tenant_id bigint, weight double precision, cap int, rate double precision,
+            burst double precision, is_held boolean)
+        language sql stable security definer set search_path = pg_catalog, pg_temp as $body$
+            select t.tenant_id, coalesce(s.weight, t.weight), coalesce(s.cap, 0), coalesce(s.rate, 0), coalesce(s.burst, 0),
+                t.status <> 'active'
+            from platform.tenant t left join lateral (
+                select q.* from platform.queue_share q
+                where q.tenant_id = t.tenant_id and q.queue in (wanted_queue, '*') order by q.queue = '*' limit 1) s on true
+            where s.tenant_id is not null or t.status <> 'active' or t.weight <> 1
+            union all
+            -- What still comes of a tenant that is gone is held too, until it is forgotten.
+            select e, 1, 0, 0, 0, true from platform.erased_tenants() e
+            where not exists (select from platform.tenant t where t.tenant_id = e)
+        $body$;
+
+        create function platform.is_queue_paused(wanted_queue text) returns boolean
+        language sql stable security definer set search_path = pg_catalog, pg_temp as $body$
+            select coalesce((select s.is_paused from platform.queue_setting s where s.queue = wanted_queue), false)
+        $body$;
+
+        -- Counts one member of a group as ended well. Gives the completion once, to the last, and the group is gone.
+        create function platform.end_in_group(tenant bigint, wanted uuid)
+        returns table (id uuid, tenant_id bigint, queue text, name text, payload text, priority smallint,
+            max_attempts int, timeout_seconds int, cost real, is_tracked boolean, traceparent text, group_id uuid)
+        language sql volatile set search_path = pg_catalog, pg_temp as $body$
+            update platform.job_group g set remaining = g.remaining - 1 where g.tenant_id = tenant and g.id = wanted;
+            delete from platform.job_group g
+            where g.tenant_id = tenant and g.id = wanted and g.remaining <= 0
+            returning g.job_id, g.tenant_id, g.queue, g.name, g.payload, g.priority, g.max_attempts, g.timeout_seconds,
+                g.cost, g.is_tracked, g.traceparent, g.next_group
+        $body$;
+
+        create function platform.fail_in_group(tenant bigint, wanted uuid) returns void
+        language sql volatile set search_path = pg_catalog, pg_temp as $body$
+            update platform.job_group g set failed = g.failed + 1 where g.tenant_id = tenant and g.id = wanted
+        $body$;
+
+        alter function platform.note_backlog(text, bigint[], uuid[]) owner to guanxi_across;
+        alter function platform.backlog_tenants(text) owner to guanxi_across;
+        alter function platform.lock_backlog(text, bigint) owner to guanxi_across;
+        alter function platform.move_backlog(text, bigint, uuid) owner to guanxi_across;
+        alter function platform.queue_shares(text) owner to guanxi_across;
+        alter function platform.is_queue_paused(text) owner to guanxi_across;
+        revoke all on all functions in schema platform from public;
+        grant execute on function platform.note_backlog(text, bigint[], uuid[]), platform.backlog_tenants(text),
+            platform.lock_backlog(text, bigint), platform.move_backlog(text, bigint, uuid),
+            platform.queue_shares(text), platform.is_queue_paused(text), platform.end_in_group(bigint, uuid),
+            platform.fail_in_group(bigint, uuid) to guanxi_service;
+        """#)
+}

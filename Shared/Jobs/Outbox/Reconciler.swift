@@ -1,0 +1,155 @@
+import Database
+import Foundation
+import Logging
+import Redis
+
+/// Brings a queue back after Redis forgot: every committed job that the consumer's inbox does not know is sent again.
+///
+/// An epoch, kept in PostgreSQL and in Redis, tells whether Redis is the one we knew: a fetch with another epoch gets
+/// nothing. The reconciler raises it and sends again in slices by id; sending a job that Redis still has is harmless.
+package struct Reconciler: Sendable {
+    private let queue: RedisQueue
+    private let schema: String
+    private let database: Database
+    private let logger: Logger
+    /// How far back unfinished jobs are looked for.
+    static let memory: TimeInterval = 8 * 86_400
+
+    package init(queue: RedisQueue, schema: String, database: Database, logger: Logger) {
+        self.queue = queue
+        self.schema = schema
+        self.database = database
+        self.logger = logger
+    }
+
+    /// The epoch as PostgreSQL has it, creating the queue's row on first use.
+    package func currentEpoch() async throws -> Int {
+        let rows = try await database.batch(
+            tenant: nil,
+            [
+                Statement(
+                    """
+                    insert into \(schema).queue_epoch (queue, epoch, is_recovered) values ($1, 1, false)
+                    on conflict (queue) do nothing
+                    """, [.text(queue.name)]),
+                Statement("select epoch from \(schema).queue_epoch where queue = $1", [.text(queue.name)]),
+            ])
+        return rows[1].int(0, 0) ?? 1
+    }
+
+    /// Raises the epoch if Redis lacks the current one, in PostgreSQL first, and then writes it to Redis. Work flows as
+    /// soon as it stands there; what Redis lacks follows by `recover`. Returns the epoch to fetch with.
+    package func raiseEpoch() async throws -> Int {
+        _ = try await currentEpoch()
+        let epoch = try await database.withoutTenant { transaction in
+            let rows = try await transaction.query(
+                Statement(
+                    "select epoch from \(schema).queue_epoch where queue = $1 for update", [.text(queue.name)]))
+            let known = rows.int(0, 0)!
+            let inRedis = try await queue.depth().epoch
+            if inRedis == known { return known }
+            let next = max(known, inRedis) + 1
+            transaction.later(
+                Statement(
+                    "update \(schema).queue_epoch set epoch = $2, is_recovered = false where queue = $1",
+                    [.text(queue.name), .int(next)]))
+            return next
+        }
+        try await queue.setEpoch(epoch)
+        return epoch
+    }
+
+    /// Notes that Redis may have lost jobs though it knows the epoch: `recover` sends them again.
+    func distrust() async throws {
+        _ = try await database.query(
+            tenant: nil,
+            Statement("update \(schema).queue_epoch set is_recovered = false where queue = $1", [.text(queue.name)]))
+    }
+
+    /// Sends again what Redis lacks, where that is outstanding and nobody else is at it; a repair whose process died is
+    /// done again by the next that looks. Gives how many jobs Redis did not have, nil where there was nothing to do.
+    func recover() async throws -> Int? {
+        let state = Statement(
+            "select epoch, is_recovered from \(schema).queue_epoch where queue = $1", [.text(queue.name)])
+        let known = try await database.query(tenant: nil, state, readOnly: true)
+        guard known.bool(0, 1) == false else { return nil }
+        return try await database.withoutTenant { transaction in
+            let rows = try await transaction.batch([
+                Statement(
+                    "select pg_try_advisory_xact_lock(hashtextextended('guanxi.recovery.' || $1, 0))",
+                    [.text(queue.name)]),
+                state,
+            ])
+            guard rows[0].bool(0, 0) == true, rows[1].bool(0, 1) == false else { return nil }
+            let count = try await resend(olderThan: Date(timeIntervalSinceNow: 5))
+            transaction.later(
+                Statement(
+                    "update \(schema).queue_epoch set is_recovered = true where queue = $1 and epoch = $2",
+                    [.text(queue.name), .int(rows[1].int(0, 0) ?? 0)]))
+            return count
+        }
+    }
+
+    /// Raises the epoch if need be and sends again what is missing, before it returns. For tests and commands.
+    package func repair() async throws -> Int {
+        let epoch = try await raiseEpoch()
+        _ = try await recover()
+        return epoch
+    }
+
+    /// Sends every unfinished job that is older than `bound`, newest day first. Gives how many Redis did not have.
+    @discardableResult
+    package func resend(olderThan bound: Date, back: TimeInterval? = nil) async throws -> Int {
+        var added = 0
+        var upper = bound
+        // A tenant whose window is full has its backlog noted: its other jobs need not be read one by one.
+        var spilled: Set<TenantID> = []
+        let oldest = bound.addingTimeInterval(-(back ?? Self.memory))
+        while upper > oldest {
+            // Slices end at midnight, so that each reads one partition.
+            let midnight = (upper.timeIntervalSince1970 / 86_400).rounded(.up) * 86_400 - 86_400
+            let lower = max(oldest, Date(timeIntervalSince1970: midnight))
+            added += try await resend(from: lower, to: upper, spilled: &spilled)
+            upper = lower
+        }
+        return added
+    }
+
+    private func resend(from lower: Date, to upper: Date, spilled: inout Set<TenantID>) async throws -> Int {
+        var added = 0
+        var after = UUID.v7LowerBound(at: lower)
+        let end = UUID.v7LowerBound(at: upper)
+        let limit = 2000
+        while true {
+            let rows = try await database.query(
+                tenant: nil,
+                Statement(
+                    "select * from platform.unfinished_jobs($1, $2, $3, $4, null, $5::bigint[])",
+                    [
+                        .text(queue.name), .uuid(after), .uuid(end), .int(limit),
+                        .array(spilled.map(\.description)),
+                    ]), readOnly: true)
+            let jobs = OutboxRow.all(in: rows, queue: queue.name)
+            let result = try await queue.enqueue(jobs.map { ($0.envelope, $0.runAt) })
+            added += result.added
+            let refused = result.refused.map { jobs[$0].envelope }
+            // Days before this one are looked through too, so the backlog begins with the tenant's oldest.
+            for tenant in Set(refused.map(\.tenant)) where !spilled.contains(tenant) {
+                spilled.insert(tenant)
+                try await noteAll(of: tenant)
+            }
+            guard jobs.count == limit, let last = jobs.last else { return added }
+            after = last.envelope.id
+        }
+    }
+
+    /// Notes a tenant's backlog from the oldest job on that a repair looks at.
+    private func noteAll(of tenant: TenantID) async throws {
+        let oldest = UUID.v7LowerBound(at: Date(timeIntervalSinceNow: -Self.memory))
+        _ = try await database.query(
+            tenant: nil,
+            Statement(
+                "select platform.note_backlog($1, $2::bigint[], $3::uuid[])",
+                [.text(queue.name), .array([tenant.description]), .array([oldest.lowercased])]))
+    }
+}

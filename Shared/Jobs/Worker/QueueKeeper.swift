@@ -1,0 +1,134 @@
+import Database
+import Foundation
+import Logging
+import Redis
+import Synchronization
+
+/// What a queue needs besides fetching and running: its repair after Redis forgot, its backlog, its tenants' shares as
+/// PostgreSQL keeps them, and a look at its figures. Every worker has one; locks in PostgreSQL let one of them act.
+final class QueueKeeper: Sendable {
+    private let queue: RedisQueue
+    private let database: Database
+    private let reconciler: Reconciler
+    private let backlog: Backlog
+    private let metrics: QueueMetrics
+    private let logger: Logger
+    /// The data set of each shard's Redis, as it last said.
+    private let replicationIDs = Mutex<[Int: String]>([:])
+    /// Erased tenants of which this keeper has taken everything out of Redis.
+    private let forgotten = Mutex<Set<TenantID>>([])
+
+    init(queue: RedisQueue, schema: String, database: Database, metrics: QueueMetrics, logger: Logger) {
+        self.queue = queue
+        self.database = database
+        self.metrics = metrics
+        self.logger = logger
+        reconciler = Reconciler(queue: queue, schema: schema, database: database, logger: logger)
+        backlog = Backlog(queue: queue, database: database, logger: logger)
+    }
+
+    /// The epoch to fetch with; never that of an empty Redis, which is 0.
+    func epoch() async -> Int { (try? await reconciler.currentEpoch()) ?? -1 }
+
+    /// Brings the queue back if Redis forgot, and gives the epoch to fetch with. Fetching may go on at once: what Redis
+    /// lacks is sent again by one of the keepers.
+    func repair() async throws -> Int {
+        let epoch = try await reconciler.raiseEpoch()
+        try await applyShares()
+        return epoch
+    }
+
+    /// Looks after the queue until cancelled.
+    func run() async {
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await self.refillLoop() }
+            group.addTask { await self.lookLoop() }
+            group.addTask { await self.compareLoop() }
+            await group.waitForAll()
+        }
+    }
+
+    /// Ten times a second while tenants have a backlog, otherwise twice.
+    private func refillLoop() async {
+        while !Task.isCancelled {
+            var tenants: [TenantID] = []
+            do {
+                tenants = try await backlog.tenants()
+                metrics.note(tenantsInBacklog: tenants.count)
+                // A window that was drained while it was filled is filled again at once.
+                while !Task.isCancelled, try await backlog.refill(tenants) > 0 {}
+            } catch {
+                logger.debug("the backlog could not be looked through", metadata: ["error": "\(error)"])
+            }
+            try? await Task.sleep(for: .milliseconds(tenants.isEmpty ? 500 : 100))
+        }
+    }
+
+    /// Every two seconds: the figures, an unfinished repair, and whether Redis is still the one we knew.
+    private func lookLoop() async {
+        while !Task.isCancelled {
+            do {
+                metrics.note(try await queue.depth())
+                if try await hasNewDataSet() {
+                    // A failover may have lost the last writes, epoch and all: what is missing is sent again.
+                    try await reconciler.distrust()
+                }
+                if let count = try await reconciler.recover() {
+                    metrics.repairs.increment()
+                    logger.notice("queue repaired", metadata: ["jobs": "\(count)"])
+                }
+            } catch {
+                logger.debug("the queue could not be looked at", metadata: ["error": "\(error)"])
+            }
+            try? await Task.sleep(for: .milliseconds(Int.random(in: 1800...2200)))
+        }
+    }
+
+    /// The slow comparison: whatever no rule foresaw is found within a minute, and what is older than an hour within an
+    /// hour. Shares that somebody changed while Redis was away come back too.
+    private func compareLoop() async {
+        var minutes = 0
+        while !Task.isCancelled {
+            do {
+                try await applyShares()
+                if minutes > 0 {
+                    try await reconciler.resend(
+                        olderThan: Date(timeIntervalSinceNow: -60),
+                        back: minutes % 60 == 0 ? Reconciler.memory : 3600)
+                }
+            } catch {
+                logger.debug("the queue could not be compared", metadata: ["error": "\(error)"])
+            }
+            minutes += 1
+            try? await Task.sleep(for: .seconds(Int.random(in: 55...65)))
+        }
+    }
+
+    private func hasNewDataSet() async throws -> Bool {
+        var isNew = false
+        for shard in 0..<queue.shards {
+            let info =
+                try await queue.redis.command(key: queue.prefix(shard), ["INFO", "replication"]).text ?? ""
+            guard let line = info.split(whereSeparator: \.isNewline).first(where: { $0.hasPrefix("master_replid:") })
+            else { continue }
+            let id = String(line.dropFirst("master_replid:".count))
+            let before = replicationIDs.withLock { ids in
+                defer { ids[shard] = id }
+                return ids[shard]
+            }
+            if before != nil && before != id { isNew = true }
+        }
+        return isNew
+    }
+
+    private func applyShares() async throws {
+        let shares = QueueShares(database: database)
+        try await queue.replaceShares(try await shares.all(in: queue.name))
+        for tenant in try await shares.erased() where !forgotten.withLock({ $0.contains(tenant) }) {
+            _ = try await queue.forget(tenant)
+            forgotten.withLock { _ = $0.insert(tenant) }
+        }
+        let isPaused = try await shares.isPaused(queue.name)
+        if try await queue.depth().isPaused != isPaused { try await queue.setPaused(isPaused) }
+    }
+}

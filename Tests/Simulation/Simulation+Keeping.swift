@@ -1,0 +1,160 @@
+import Database
+import Foundation
+import Redis
+
+@testable import Jobs
+
+/// What every worker does for its queue besides running jobs: `QueueKeeper`, `Reconciler` and `Backlog`, step by step.
+extension Simulation {
+    func keep(_ me: ProcessID) async throws {
+        let host = processes[me].host
+        var looks = 0
+        while true {
+            looks += 1
+            do {
+                if looks % 4 == 1 { try await applyShares(me) }
+                if hosts[host].dataSet != dataSet && elapsed >= redisUpAt {
+                    let isFirst = hosts[host].dataSet == nil
+                    if !isFirst { try postgres.check() }
+                    hosts[host].dataSet = dataSet
+                    if !isFirst {
+                        postgres.isRecovered = false
+                        // What Redis thinks that this worker holds is as old as the rest: it goes on under another lease.
+                        hosts[host].worker!.mustLeave = true
+                        wake(hosts[host].worker!.laneProcess)
+                        note("Redis has another data set: not to be trusted")
+                    }
+                }
+                try await recover(me)
+                try await refill(me)
+                if looks % 5 == 0 { try await resend(me, olderThan: now.addingTimeInterval(-60)) }
+            } catch is RedisError {
+            } catch is DatabaseError {
+            }
+            try await turn(me, after: random.number(1000...4000))
+        }
+    }
+
+    /// As `QueueKeeper.repair`: the epoch in PostgreSQL first, then in Redis, then the tenants' shares.
+    func repair(_ me: ProcessID) async throws -> Int {
+        let xid = try postgres.begin(host: processes[me].host, at: elapsed)
+        defer { postgres.rollBack(xid) }
+        while try !postgres.take(.epoch, in: xid, at: elapsed) { try await turn(me, after: 30) }
+        let known = postgres.ensureEpoch()
+        let inRedis = try await queue.depth().epoch
+        try await turn(me)
+        var epoch = known
+        if inRedis != known {
+            epoch = max(known, inRedis) + 1
+            try postgres.write([.epoch(epoch)], in: xid, at: elapsed)
+        }
+        try postgres.commit(xid)
+        if inRedis != known {
+            try await turn(me)
+            try await queue.setEpoch(epoch)
+            note("epoch \(epoch)")
+        }
+        try await turn(me)
+        try await applyShares(me)
+        return epoch
+    }
+
+    func applyShares(_ me: ProcessID) async throws {
+        try postgres.check()
+        let shares = postgres.shares
+        let isPaused = postgres.isPaused
+        try await turn(me)
+        try await audit()
+        auditor.sharesAreUnsure()
+        try await queue.replaceShares(shares)
+        for tenant in plan.tenants { auditor.inForce(shares[tenant] ?? RedisQueue.Share(), of: tenant) }
+        try await turn(me)
+        if try await queue.depth().isPaused != isPaused { try await queue.setPaused(isPaused) }
+    }
+
+    func setShares(_ shares: [TenantID: RedisQueue.Share]) async throws {
+        try await audit()
+        for tenant in shares.keys { auditor.sharesAreUnsure(of: tenant) }
+        // One call whatever the order of a dictionary is.
+        try await queue.setShares(shares)
+        for (tenant, share) in shares { auditor.inForce(share, of: tenant) }
+    }
+
+    private func recover(_ me: ProcessID) async throws {
+        try postgres.check()
+        if postgres.isRecovered || postgres.epoch == nil { return }
+        let xid = try postgres.begin(host: processes[me].host, at: elapsed)
+        defer { postgres.rollBack(xid) }
+        guard try postgres.take(.recovery, in: xid, at: elapsed), !postgres.isRecovered else { return }
+        let epoch = postgres.ensureEpoch()
+        try await turn(me)
+        if case .repairForgets = mutation?.change {
+        } else {
+            try await resend(me, olderThan: now.addingTimeInterval(5), keeping: xid)
+        }
+        try postgres.write([.recovered(epoch: epoch)], in: xid, at: elapsed)
+        try postgres.commit(xid)
+        note("recovered at epoch \(epoch)")
+    }
+
+    /// As `Reconciler.resend`, in slices of five; a tenant whose window is full has its backlog noted from the oldest on.
+    private func resend(_ me: ProcessID, olderThan bound: Date, keeping xid: Int? = nil) async throws {
+        if case .repairForgets = mutation?.change { return }
+        var after = UUID.v7LowerBound(at: Date(timeIntervalSince1970: Double(Self.start - 60_000) / 1000))
+        let oldest = after
+        let end = UUID.v7LowerBound(at: bound)
+        var spilled: Set<TenantID> = []
+        while true {
+            try postgres.check()
+            let rows = postgres.unfinished(after: after, before: end, limit: 5)
+                .filter { !spilled.contains($0.envelope.tenant) }
+            let last = postgres.unfinished(after: after, before: end, limit: 5).last
+            try await turn(me)
+            if !rows.isEmpty {
+                let result = try await queue.enqueue(rows.map { ($0.envelope, $0.runAt) }, window: plan.window)
+                note("sent again \(rows.map(\.envelope.id.short)), \(result.added) new, refused \(result.refused)")
+                for tenant in Set(result.refused.map { rows[$0].envelope.tenant }).sorted(by: {
+                    $0.rawValue < $1.rawValue
+                })
+                where spilled.insert(tenant).inserted {
+                    try await turn(me)
+                    if case .refusedAreForgotten = mutation?.change { continue }
+                    try await noteBacklog(me, tenant, since: oldest)
+                }
+            }
+            if let xid { try postgres.write([], in: xid, at: elapsed) }
+            guard let last else { return }
+            after = last.envelope.id
+            try await turn(me)
+        }
+    }
+
+    /// As `Backlog.refill`: the row is locked from the look to the move.
+    private func refill(_ me: ProcessID) async throws {
+        try postgres.check()
+        for tenant in postgres.backlog.keys.sorted(by: { $0.rawValue < $1.rawValue }) {
+            try await turn(me)
+            let room = try await queue.room(of: tenant, window: plan.window)
+            guard room > plan.window * 3 / 4 else { continue }
+            try await turn(me)
+            let xid = try postgres.begin(host: processes[me].host, at: elapsed)
+            defer { postgres.rollBack(xid) }
+            guard try postgres.take(.backlog(tenant), in: xid, at: elapsed), let since = postgres.backlog[tenant] else {
+                continue
+            }
+            let rows = postgres.unfinished(after: since, of: tenant, limit: room)
+            try await turn(me)
+            let result = try await queue.enqueue(
+                rows.map { ($0.envelope, $0.runAt) }, window: plan.window, fromBacklog: true)
+            let isEmpty = rows.count < room && result.refused.isEmpty
+            let reached =
+                result.refused.first.map { $0 > 0 ? rows[$0 - 1].envelope.id : since } ?? rows.last?.envelope.id
+            try postgres.write([.backlog(tenant, isEmpty ? nil : reached ?? since)], in: xid, at: elapsed)
+            try await turn(me)
+            if isEmpty { try await queue.endSpill(of: tenant) }
+            note("refilled \(tenant) with \(rows.map(\.envelope.id.short)), \(result.added) new, empty: \(isEmpty)")
+            try await turn(me)
+            try postgres.commit(xid)
+        }
+    }
+}
