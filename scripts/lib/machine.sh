@@ -177,6 +177,13 @@ start_redis() {
     return 1
 }
 
+# render_gateway FOLDER LISTEN CONTACTS OPPORTUNITIES TICKETS ANALYTICS ACCOUNTS: the gateway's configuration, with the
+# folder of its own files and all addresses filled in.
+render_gateway() {
+    sed -e "s|@STATE@|$1|g" -e "s|@GATEWAY@|$2|" -e "s|@CONTACTS@|$3|" -e "s|@OPPORTUNITIES@|$4|" \
+        -e "s|@TICKETS@|$5|" -e "s|@ANALYTICS@|$6|" -e "s|@ACCOUNTS@|$7|" deploy/gateway/nginx.conf.template
+}
+
 # True when nothing listens on the port.
 port_is_free() {
     ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
