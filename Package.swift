@@ -131,7 +131,8 @@ let package = Package(
             name: "WebhookReceiver", dependencies: ["ThreadExecutor"], path: "Tests/WebhookReceiver",
             swiftSettings: strict),
         .executableTarget(
-            name: "QueueBenchmark", dependencies: ["Database", "Redis", "Jobs", arguments, lifecycle, logging],
+            name: "QueueBenchmark",
+            dependencies: ["Database", "Redis", "Tenancy", "Jobs", "Records", arguments, lifecycle, logging],
             path: "Tests/Benchmarks/Queue", swiftSettings: strict),
         .testTarget(
             name: "WebhooksTests", dependencies: ["Webhooks", "WebhookReceiver", "ThreadExecutor"],

@@ -24,6 +24,7 @@ package struct SchemaSetup: Sendable {
                 [
                     PlatformSchema.migrations[0], JobsSchema.platformMigration, PlatformSchema.migrations[1],
                     PlatformSchema.accounts, JobsSchema.queueTables, JobsSchema.operatorFunctions,
+                    PlatformSchema.tenantKeys,
                 ]
             )
         ] + services.map { ($0.name, $0.allMigrations) }

@@ -62,7 +62,7 @@ package struct ServiceConfiguration: Sendable {
         Key(
             name: "secret", defaultValue: "",
             meaning:
-                "at least 32 characters, the same in all processes: signs cursors, seals secrets of one-time codes; required"
+                "at least 32 characters, the same in all processes: signs cursors, seals secrets of one-time codes and the tenants' keys; required"
         ),
         Key(
             name: "worker.concurrency", defaultValue: "16",

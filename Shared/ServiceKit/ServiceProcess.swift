@@ -41,9 +41,12 @@ package struct ServiceProcess: Sendable {
             settings: settings, pipelined: try configuration.int("database.pipelined", minimum: 1),
             interactive: try configuration.int("database.interactive", minimum: 2), logger: logger)
         redis = try RedisClient(url: configuration.string("redis.url"), logger: logger)
-        outbox = Outbox(schema: description.name, database: database, redis: redis, logger: logger)
-        store = RecordStore(
-            catalogue: description.catalogue, database: database, outbox: outbox, secret: try configuration.secret())
+        let secret = try configuration.secret()
+        let vault = SecretVault(secret: secret, purpose: TenantKeyring.purpose)
+        outbox = Outbox(
+            schema: description.name, database: database, redis: redis,
+            keyring: TenantKeyring(database: database, vault: vault), logger: logger)
+        store = RecordStore(catalogue: description.catalogue, database: database, outbox: outbox, secret: secret)
     }
 
     /// Answers HTTP until SIGTERM or SIGINT.

@@ -13,6 +13,9 @@ package struct SecretVault: Sendable {
         self.key = key
     }
 
+    /// With the key that follows for one purpose from the `secret` all processes share.
+    package init(secret: [UInt8], purpose: String) { self.init(key: Sodium.hash(Array(purpose.utf8), key: secret)) }
+
     /// XChaCha20-Poly1305 under a random nonce, which stands before it. `owner` is bound in: put in another's place it
     /// does not open.
     package func seal(_ secret: [UInt8], for owner: String) -> [UInt8] {

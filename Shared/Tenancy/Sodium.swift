@@ -5,7 +5,8 @@ package enum Sodium {
     /// libsodium must be initialised once before use; a static does that safely from any thread.
     private static let isReady: Bool = sodium_init() >= 0
 
-    private static func ready() { precondition(isReady, "libsodium could not be initialised") }
+    /// Initialises the library where that has not happened yet.
+    static func ready() { precondition(isReady, "libsodium could not be initialised") }
 
     /// `count` bytes from the system's random source.
     package static func random(_ count: Int) -> [UInt8] {

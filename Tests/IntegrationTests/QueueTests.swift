@@ -2,9 +2,11 @@ import Database
 import Foundation
 import Jobs
 import Logging
+import Records
 import Redis
 import ServiceLifecycle
 import Synchronization
+import Tenancy
 import TestSupport
 import Testing
 
@@ -25,6 +27,7 @@ final class QueueBench: Sendable {
     let client: RedisClient
     let database: Database
     let outbox: Outbox
+    let keyring: TenantKeyring
     let tenants = [TenantID(1), TenantID(2)]
     private let tasks = Mutex<[Task<Void, any Error>]>([])
     private let groups = Mutex<[ServiceGroup]>([])
@@ -46,7 +49,13 @@ final class QueueBench: Sendable {
             ])
         owner.close()
         database = test.pool(role: "guanxi_contacts", interactive: 16)
-        outbox = Outbox(schema: "contacts", database: database, redis: client, logger: TestServers.logger)
+        keyring = TenantKeyring(
+            database: database,
+            vault: SecretVault(
+                secret: Array(repeating: 1, count: 32), purpose: TenantKeyring.purpose))
+        outbox = Outbox(
+            schema: "contacts", database: database, redis: client,
+            keyring: keyring, logger: TestServers.logger)
     }
 
     deinit {
@@ -57,7 +66,9 @@ final class QueueBench: Sendable {
 
     /// Brings the queue up as a worker does first, and gives the epoch to fetch with.
     func repair(_ queue: RedisQueue) async throws -> Int {
-        try await Reconciler(queue: queue, schema: "contacts", database: database, logger: TestServers.logger).repair()
+        try await Reconciler(
+            queue: queue, schema: "contacts", database: database, seal: outbox.seal, logger: TestServers.logger
+        ).repair()
     }
 
     var registry: JobRegistry {
@@ -81,13 +92,16 @@ final class QueueBench: Sendable {
         tasks.withLock { $0.append(Task { try await group.run() }) }
     }
 
-    func worker(concurrency: Int = 8, lease: Duration = .seconds(6)) -> QueueWorker {
+    func worker(
+        concurrency: Int = 8, lease: Duration = .seconds(6), registry: JobRegistry? = nil
+    ) -> QueueWorker {
         var settings = QueueWorker.Settings()
         settings.concurrency = concurrency
         settings.lease = lease
         settings.grace = .seconds(3)
         return QueueWorker(
-            queue: ProbeJob.queue, registry: registry, outbox: outbox, database: database, redis: client,
+            queue: ProbeJob.queue, registry: registry ?? self.registry, outbox: outbox, database: database,
+            redis: client,
             settings: settings, logger: TestServers.logger)
     }
 

@@ -9,6 +9,7 @@ import Logging
 struct Backlog: Sendable {
     let queue: RedisQueue
     let database: Database
+    let seal: PayloadSeal
     let logger: Logger
 
     /// Notes jobs that found no room, of whichever service's outbox: from the first of each tenant on, its queue's
@@ -64,7 +65,8 @@ struct Backlog: Sendable {
                         .int(room), tenant.parameter,
                     ]))
             let jobs = OutboxRow.all(in: rows, queue: queue.name)
-            let result = try await queue.enqueue(jobs.map { ($0.envelope, $0.runAt) }, fromBacklog: true)
+            let result = try await queue.enqueue(
+                seal.sealed(jobs.map { ($0.envelope, $0.runAt) }), fromBacklog: true)
             let isEmpty = jobs.count < room && result.refused.isEmpty
             let reached =
                 result.refused.first.map { $0 > 0 ? jobs[$0 - 1].envelope.id : since } ?? jobs.last?.envelope.id

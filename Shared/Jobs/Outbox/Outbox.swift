@@ -17,6 +17,8 @@ package final class Outbox: Service {
     /// Where those who listen right now hear of what was committed.
     package let live: LiveFeed
     let database: Database
+    /// What is sealed on its way to Redis, and opened by workers.
+    package let seal: PayloadSeal
     private let redis: RedisClient
     private let logger: Logger
     private let pending = Mutex<[(queue: String, envelope: JobEnvelope, runAt: Date?)]>([])
@@ -31,9 +33,14 @@ package final class Outbox: Service {
     private let insertScheduled: String
     private let insertUnique: String
 
-    package init(schema: String, database: Database, redis: RedisClient, logger: Logger) {
+    /// - Parameter keyring: the tenants' keys, which what jobs carry is sealed with in Redis; without it, it lies open
+    ///   there.
+    package init(
+        schema: String, database: Database, redis: RedisClient, keyring: (any PayloadKeyring)? = nil, logger: Logger
+    ) {
         self.schema = schema
         self.database = database
+        seal = PayloadSeal(keyring, logger: logger)
         self.redis = redis
         self.logger = logger
         claims = Gatherer { await Self.claim($0, schema: schema, database: database) }
@@ -212,7 +219,7 @@ package final class Outbox: Service {
                 envelope.isEphemeral = true
                 return (envelope, job.runAt)
             }
-            try await gatherer(for: queue).join(envelopes)
+            try await gatherer(for: queue).join(seal.sealed(envelopes))
             count(envelopes.count, in: queue)
         }
     }
@@ -325,7 +332,7 @@ package final class Outbox: Service {
 
     /// Sends committed jobs to a queue; those that find no room there are left to its backlog.
     func send(_ jobs: [(JobEnvelope, runAt: Date?)], to queue: String) async throws {
-        let result = try await RedisQueue(name: queue, redis: redis).enqueue(jobs)
+        let result = try await RedisQueue(name: queue, redis: redis).enqueue(seal.sealed(jobs))
         try await Backlog.note(result.refused.map { jobs[$0].0 }, queue: queue, database: database)
         count(result.added + result.refused.count, in: queue)
     }

@@ -11,14 +11,16 @@ package struct Reconciler: Sendable {
     private let queue: RedisQueue
     private let schema: String
     private let database: Database
+    private let seal: PayloadSeal
     private let logger: Logger
     /// How far back unfinished jobs are looked for.
     static let memory: TimeInterval = 8 * 86_400
 
-    package init(queue: RedisQueue, schema: String, database: Database, logger: Logger) {
+    package init(queue: RedisQueue, schema: String, database: Database, seal: PayloadSeal, logger: Logger) {
         self.queue = queue
         self.schema = schema
         self.database = database
+        self.seal = seal
         self.logger = logger
     }
 
@@ -130,7 +132,7 @@ package struct Reconciler: Sendable {
                         .array(spilled.map(\.description)),
                     ]), readOnly: true)
             let jobs = OutboxRow.all(in: rows, queue: queue.name)
-            let result = try await queue.enqueue(jobs.map { ($0.envelope, $0.runAt) })
+            let result = try await queue.enqueue(seal.sealed(jobs.map { ($0.envelope, $0.runAt) }))
             added += result.added
             let refused = result.refused.map { jobs[$0].envelope }
             // Days before this one are looked through too, so the backlog begins with the tenant's oldest.

@@ -22,6 +22,8 @@ package struct JobEnvelope: Sendable, Equatable {
     package var isTracked: Bool
     /// The payload was too long for Redis and waits in the origin's outbox.
     package var payloadIsElsewhere: Bool
+    /// The payload is sealed with its tenant's key.
+    package var payloadIsSealed = false
     package var maxAttempts: UInt16
     package var timeout: UInt32
     /// Not to be begun after this time.
@@ -45,6 +47,7 @@ package struct JobEnvelope: Sendable, Equatable {
         static let grouped: UInt8 = 16
         /// Set by the sweep (`QueueScripts.sweep`).
         static let alone: UInt8 = 32
+        static let sealed: UInt8 = 64
     }
 
     package init(_ job: PendingJob, tenant: TenantID, origin: String) {
@@ -79,6 +82,7 @@ package struct JobEnvelope: Sendable, Equatable {
         isTracked = read.flags & Flags.tracked != 0
         runsAlone = read.flags & Flags.alone != 0
         payloadIsElsewhere = read.flags & Flags.elsewhere != 0
+        payloadIsSealed = read.flags & Flags.sealed != 0
         maxAttempts = read.maxAttempts
         timeout = read.timeout
         expiresAt = read.expiry.map { Date(timeIntervalSince1970: Double($0) / 1000) }
@@ -98,6 +102,7 @@ package struct JobEnvelope: Sendable, Equatable {
         if expiresAt != nil { flags |= Flags.expires }
         if group != nil { flags |= Flags.grouped }
         if runsAlone { flags |= Flags.alone }
+        if payloadIsSealed { flags |= Flags.sealed }
         var bytes: [UInt8] = []
         bytes.reserveCapacity(80 + origin.utf8.count + name.utf8.count + traceparent.utf8.count + payload.count)
         bytes.append(id)

@@ -43,7 +43,12 @@ struct JobRunner: Sendable {
     /// Does several jobs in one transaction, and each alone when that fails.
     func runSet(_ envelopes: [JobEnvelope], _ run: JobRun) async -> [RedisQueue.Outcome] {
         do {
-            try await registry.setHandlers[envelopes[0].name]!(envelopes, outbox, database)
+            var opened = envelopes
+            for position in opened.indices {
+                guard let payload = await outbox.seal.opened(opened[position]) else { throw PayloadStaysSealed() }
+                opened[position].payload = payload
+            }
+            try await registry.setHandlers[envelopes[0].name]!(opened, outbox, database)
             return envelopes.map { _ in .done }
         } catch {
             if run.stopped != nil { return envelopes.map { _ in .handedBack } }
@@ -56,7 +61,7 @@ struct JobRunner: Sendable {
 
     private func handle(_ envelope: JobEnvelope) async throws {
         var envelope = envelope
-        if envelope.payloadIsElsewhere { envelope.payload = try await payload(of: envelope) }
+        envelope.payload = try await payload(of: envelope)
         let context = JobContext(envelope: envelope, logger: logger, outbox: outbox, database: database)
         guard let handler = registry.handlers[envelope.name] else {
             // In a rolling deployment a newer worker of the same queue may know the name: wait for it, a day.
@@ -148,7 +153,14 @@ struct JobRunner: Sendable {
         return rows.map { !$0.isEmpty } ?? false
     }
 
+    /// What the job carries: from Redis where it is there and opens, otherwise from the outbox.
     private func payload(of envelope: JobEnvelope) async throws -> [UInt8] {
+        if !envelope.payloadIsElsewhere {
+            if let payload = await outbox.seal.opened(envelope) { return payload }
+            if envelope.isEphemeral {
+                throw PermanentFailure(code: "payload_sealed", message: "\(PayloadStaysSealed())")
+            }
+        }
         let rows = try await database.query(
             tenant: envelope.tenant,
             Statement(
@@ -159,6 +171,11 @@ struct JobRunner: Sendable {
         }
         return Array(text.utf8)
     }
+}
+
+/// What a job carries can't be opened by this process.
+private struct PayloadStaysSealed: Error, CustomStringConvertible {
+    var description: String { "what the job carries is sealed with a key that is not to be had here" }
 }
 
 extension Logger {

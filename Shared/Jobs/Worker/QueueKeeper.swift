@@ -18,13 +18,15 @@ final class QueueKeeper: Sendable {
     /// Erased tenants of which this keeper has taken everything out of Redis.
     private let forgotten = Mutex<Set<TenantID>>([])
 
-    init(queue: RedisQueue, schema: String, database: Database, metrics: QueueMetrics, logger: Logger) {
+    init(
+        queue: RedisQueue, schema: String, database: Database, seal: PayloadSeal, metrics: QueueMetrics, logger: Logger
+    ) {
         self.queue = queue
         self.database = database
         self.metrics = metrics
         self.logger = logger
-        reconciler = Reconciler(queue: queue, schema: schema, database: database, logger: logger)
-        backlog = Backlog(queue: queue, database: database, logger: logger)
+        reconciler = Reconciler(queue: queue, schema: schema, database: database, seal: seal, logger: logger)
+        backlog = Backlog(queue: queue, database: database, seal: seal, logger: logger)
     }
 
     /// The epoch to fetch with; never that of an empty Redis, which is 0.

@@ -48,7 +48,8 @@ package final class QueueWorker: Service {
         let metrics = QueueMetrics(queue: name)
         self.metrics = metrics
         let keeper = QueueKeeper(
-            queue: queue, schema: outbox.schema, database: database, metrics: metrics, logger: logger)
+            queue: queue, schema: outbox.schema, database: database, seal: outbox.seal, metrics: metrics,
+            logger: logger)
         self.keeper = keeper
         let pulse = WorkerPulse(queue: queue, lease: settings.lease)
         self.pulse = pulse

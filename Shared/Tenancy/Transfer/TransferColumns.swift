@@ -12,7 +12,7 @@ struct TransferColumns: Sendable {
     /// what lets somebody in for a while. Scheduled jobs do go: they are promises to people.
     private static let left: Set<String> = [
         "outbox", "inbox", "job_status", "live_event", "dead_job", "job_unique", "recurring_firing", "idempotency",
-        "import_chunk", "export", "export_piece", "session", "user_token", "totp", "recovery_code",
+        "import_chunk", "export", "export_piece", "session", "user_token", "totp", "recovery_code", "tenant_key",
     ]
     /// These go only where secrets are asked for.
     private static let secret: Set<String> = ["platform.api_key", "accounts.webhook_secret"]

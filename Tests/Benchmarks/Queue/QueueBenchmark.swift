@@ -3,9 +3,11 @@ import Database
 import Foundation
 import Jobs
 import Logging
+import Records
 import Redis
 import ServiceLifecycle
 import Synchronization
+import Tenancy
 
 /// The parts that `scripts/benchmarks/queue` puts together: a worker that does next to nothing, and whoever gives it
 /// work. Each prints one line of JSON.
@@ -29,7 +31,11 @@ struct Servers: ParsableArguments {
         let database = Database(
             settings: ConnectionSettings(connection: database, applicationName: "benchmark"), pipelined: pipelined,
             interactive: interactive, logger: logger)
-        return (client, database, Outbox(schema: "contacts", database: database, redis: client, logger: logger))
+        let vault = SecretVault(secret: Array(repeating: 7, count: 32), purpose: TenantKeyring.purpose)
+        let outbox = Outbox(
+            schema: "contacts", database: database, redis: client,
+            keyring: TenantKeyring(database: database, vault: vault), logger: logger)
+        return (client, database, outbox)
     }
 }
 
@@ -122,6 +128,8 @@ struct Fill: AsyncParsableCommand {
     @Option var payload = 100
     @Option var tag = "fill"
     @Option var batch = 500
+    /// Jobs per second; 0 for as fast as it can.
+    @Option var perSecond = 0.0
     @Flag var ephemeral = false
 
     func run() async throws {
@@ -142,6 +150,7 @@ struct Fill: AsyncParsableCommand {
                 outbox.push(pending, tenant: tenant)
             }
             done += count
+            if perSecond > 0 { try await Task.sleep(until: start + .seconds(Double(done) / perSecond)) }
         }
         let seconds = (ContinuousClock.now - start) / .seconds(1)
         if !ephemeral { try await Task.sleep(for: .milliseconds(700)) }
