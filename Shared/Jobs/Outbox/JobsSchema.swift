@@ -214,10 +214,12 @@ package enum JobsSchema {
                 end loop;
             end $body$;
 
-            -- What committed below `upto` and was not noted as sent, whosever it is: the relay sees every tenant.
+            -- What committed below `upto` and was not noted as sent, whosever it is: the relay sees every tenant. The notes
+            -- are read once, never for each job.
             create function SCHEMA.relay_unsent(since uuid, after xid8, upto xid8, maximum int)
             returns setof SCHEMA.outbox
-            language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $body$
+            language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+            set enable_nestloop = off set jit = off as $body$
             declare
                 first uuid;
             begin
@@ -355,7 +357,8 @@ package enum JobsSchema {
         -- Jobs of one schema's outbox, with ids in [from_id, to_id), that no inbox of their queue's service knows.
         create function platform.unfinished_in(origin text, from_id uuid, to_id uuid)
         returns table (id uuid, tenant_id bigint)
-        language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $body$
+        language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+        set enable_nestloop = off set jit = off as $body$
         declare
             service text;
         begin
@@ -380,12 +383,16 @@ package enum JobsSchema {
 
         -- The jobs addressed to one queue, from every service's outbox, with ids in (after_id, to_id), that its
         -- service's inbox does not know: what must run again when Redis has forgotten, and what waits for room there.
+        -- One way to find them, whatever is known of the tables' sizes, which change faster than statistics: along the
+        -- outbox in the order of ids, a look into the inbox for each.
         create function platform.unfinished_jobs(wanted_queue text, after_id uuid, to_id uuid, maximum int,
             only_tenant bigint default null, except_tenants bigint[] default '{}')
         returns table (id uuid, tenant_id bigint, origin text, name text, payload text, priority smallint,
             max_attempts int, timeout_seconds int, cost real, is_tracked boolean, run_at timestamptz, traceparent text,
             expiry real, group_id uuid)
-        language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $body$
+        language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+        set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+        set enable_material = off set jit = off as $body$
         declare
             parts text[] := '{}';
             schema_name text;
