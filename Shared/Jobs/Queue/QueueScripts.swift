@@ -150,7 +150,7 @@ enum QueueScripts {
     /// empty, so that none overtakes those that waited longer. Gives how many were new, then the positions, from 0
     /// over all groups, of those that found no room.
     static let enqueue = RedisScript(
-        prelude + """
+        enqueueBehind + prelude + """
             local window, isRefill = tonumber(ARGV[1]), ARGV[2] == 'refill'
             local added, woken, touched, refused, position, at = 0, false, {}, {}, 0, 3
             while at <= #ARGV do
@@ -208,6 +208,27 @@ enum QueueScripts {
             if woken then ring() end
             return {added, unpack(refused)}
             """)
+
+    /// What an enqueue of one ephemeral job begins with: behind others of its tenant, the job changes nothing but how many
+    /// wait, so the tenant's state is not even unpacked, and none of the prelude's functions is made. A third of the time.
+    private static let enqueueBehind = """
+        if #ARGV == 8 and ARGV[6] == '1' and ARGV[5] == '0' then
+            local T, tenant, priority = KEYS[1] .. 'T', ARGV[3], tonumber(ARGV[4])
+            local state = redis.call('HGET', T, tenant)
+            if state then
+                local waiting = {struct.unpack('<I4I4I4', state, 13)}
+                if waiting[1] + waiting[2] + waiting[3] > 0 then
+                    redis.call('RPUSH', KEYS[1] .. 'r:' .. tenant .. ':' .. ARGV[4], ARGV[8])
+                    local at = 12 + 4 * priority
+                    redis.call('HSET', T, tenant, string.sub(state, 1, at)
+                        .. struct.pack('<I4', waiting[priority + 1] + 1) .. string.sub(state, at + 5))
+                    if redis.call('LLEN', KEYS[1] .. 'bell') < 1 then redis.call('LPUSH', KEYS[1] .. 'bell', '1') end
+                    return {1}
+                end
+            end
+        end
+
+        """
 
     /// How much room a tenant's window has. Arguments: tenant, window.
     static let room = RedisScript(
