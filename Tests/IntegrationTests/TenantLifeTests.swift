@@ -274,7 +274,8 @@ struct TenantLifeTests {
         // Nothing goes before its time, and there is a way back.
         #expect(try await command.run("tenants", "erase", "gone", "--yes").status == 0)
         #expect(try await bed.contents(gone)["contacts.contact"]!.hasPrefix("700 "))
-        #expect(try await command.run("tenants", "resume", "gone").output.contains("active"))
+        let resumed = try await command.run("tenants", "resume", "gone")
+        #expect(resumed.output.contains("active"), "\(resumed.status): \(resumed.output) \(resumed.error)")
         let audited = try await bed.contents(gone)["platform.audit_entry"]!.split(separator: " ")[0]
 
         let slow = TenantErasure(owner: bed.owner) { if $0 == "contacts.activity" { throw Killed() } }

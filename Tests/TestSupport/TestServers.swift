@@ -46,14 +46,36 @@ package final class TestDatabase: Sendable {
     package let name: String
 
     private static let template = Mutex<Task<String, any Error>?>(nil)
+    /// The databases nobody needs any more, oldest first.
+    private static let ended = Mutex<[String]>([])
+    /// How many of them are left alone: a pool may still be using the database of a test that let go of this object.
+    private static let leftAlone = 8
 
-    /// Copies the template.
+    /// Copies the template, and drops what earlier tests left: a hundred megabytes each, of hundreds of tests.
     package init() async throws {
         let template = try await Self.migratedTemplate()
         name = "t_\(UUID().uuidString.lowercased().replacing("-", with: ""))"
         let admin = Self.admin("postgres")
         defer { admin.close() }
+        await Self.dropEnded(admin)
         try await Self.create(name, template: template, admin)
+    }
+
+    deinit {
+        Self.ended.withLock { $0.append(name) }
+    }
+
+    private static func dropEnded(_ admin: Database) async {
+        let old = ended.withLock { ended in
+            let old = ended.dropLast(leftAlone)
+            ended.removeFirst(old.count)
+            return old
+        }
+        for name in old {
+            // Not by force: whoever is still connected keeps it, and it comes again later.
+            let drop = Statement("drop database \(name)")
+            if (try? await admin.query(tenant: nil, drop)) == nil { ended.withLock { $0.append(name) } }
+        }
     }
 
     private static func migratedTemplate() async throws -> String {

@@ -6,13 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import threading
 import time
 
 parser = argparse.ArgumentParser()
 for name in ("binary", "pgbench", "folder", "redis-port", "postgres-port"):
     parser.add_argument(f"--{name}", required=True)
-parser.add_argument("--only", default="drain,enqueue,wait,kill,flood,weights,flush")
+parser.add_argument("--only", default="drain,effects,enqueue,wait,kill,flood,weights,flush")
 parser.add_argument("--kills", type=int, default=40)
 parser.add_argument("--waiting", type=int, default=1_000_000)
 parser.add_argument("--plots")
@@ -170,6 +169,9 @@ def drain():
         add(f"drain, ephemeral, processes: {processes}", rate, "jobs/s", target, lists)
         if processes == 1:
             add("worker memory while draining", memory / 2**20, "MB", 40, lower_is_better=True)
+
+
+def effects():
     alone = pgbench(pipeline(CLAIM, EFFECT))
     together = pgbench(pipeline(CLAIMS, EFFECTS)) * SET
     for kind, name, target, least in (("nothing", "drain, transactional, no effect", 8000, 0.6),
@@ -289,18 +291,15 @@ def flood():
     used = int(redis("INFO", "memory").split("used_memory:")[1].split()[0])
     add(f"Redis memory, {options.waiting} jobs waiting", used / 2**20, "MB", 230, lower_is_better=True)
     worker = Worker(16)
-    stop = threading.Event()
-
-    def keep_flooding():
-        while not stop.is_set():
-            part("fill", "--jobs", 10_000, "--tenants", 1, "--milliseconds", 2, "--ephemeral")
-
-    thread = threading.Thread(target=keep_flooding)
-    thread.start()
+    # A thousand times the quiet tenant's hundred a second, for as long as that one needs.
+    flooding = subprocess.Popen([*command("fill"), "--jobs", "3000000", "--tenants", "1", "--per-second",
+                                 "100000", "--milliseconds", "2", "--ephemeral"], stdout=subprocess.DEVNULL)
     time.sleep(1)
     at = part("trickle", "--jobs", 1000, "--interval", 10, "--milliseconds", 2, "--ephemeral", "--tenant", 2)["at"]
-    stop.set()
-    thread.join()
+    if flooding.poll() is not None:
+        raise RuntimeError("the flood ended too early")
+    flooding.kill()
+    flooding.wait()
     seen = worker.stop()
     busy = matched(at, seen)
     limit = 2 * quantile(idle, 0.99) + 2
@@ -404,7 +403,7 @@ def report():
                  os.path.join(options.plots, "wait-beside-a-flood.svg"))
 
 
-scenarios = {"drain": drain, "enqueue": enqueue, "wait": wait, "kill": kill, "flood": flood, "weights": weights,
+scenarios = {"drain": drain, "effects": effects, "enqueue": enqueue, "wait": wait, "kill": kill, "flood": flood, "weights": weights,
              "flush": flush}
 for name in options.only.split(","):
     print(name, flush=True)
