@@ -19,35 +19,48 @@ package struct TenantKey: Sendable {
     /// XChaCha20-Poly1305. Its nonce is 8 random bytes, which stand before the text, and `id`, which does not: whoever
     /// opens it knows that, and under another id it does not open.
     package func seal(_ text: [UInt8], for id: UUID) -> [UInt8] {
-        var sealed = Sodium.random(Self.saltLength)
-        let nonce = sealed + Self.bytes(of: id)
-        sealed.append(contentsOf: repeatElement(0, count: text.count + Self.overhead - Self.saltLength))
-        sealed.withUnsafeMutableBufferPointer { buffer in
-            let box = buffer.baseAddress! + Self.saltLength
-            crypto_aead_xchacha20poly1305_ietf_encrypt(box, nil, text, UInt64(text.count), nil, 0, nil, nonce, key)
+        [UInt8](unsafeUninitializedCapacity: text.count + Self.overhead) { sealed, count in
+            let salt = sealed.baseAddress!
+            randombytes_buf(salt, Self.saltLength)
+            Self.withNonce(salt, id) { nonce in
+                _ = crypto_aead_xchacha20poly1305_ietf_encrypt(
+                    salt + Self.saltLength, nil, text, UInt64(text.count), nil, 0, nil, nonce, key)
+            }
+            count = sealed.count
         }
-        return sealed
     }
 
     /// What was sealed for `id`; nil under another key or id, or when a bit of it was changed.
     package func open(_ sealed: [UInt8], for id: UUID) -> [UInt8]? {
         guard sealed.count >= Self.overhead else { return nil }
-        let nonce = Array(sealed.prefix(Self.saltLength)) + Self.bytes(of: id)
-        let length = sealed.count - Self.saltLength
         var isGenuine = false
-        let text = [UInt8](unsafeUninitializedCapacity: sealed.count - Self.overhead) { buffer, count in
-            isGenuine = sealed.withUnsafeBufferPointer { box in
-                crypto_aead_xchacha20poly1305_ietf_decrypt(
-                    buffer.baseAddress, nil, nil, box.baseAddress! + Self.saltLength, UInt64(length), nil, 0, nonce, key
-                )
-                    == 0
+        let text = [UInt8](unsafeUninitializedCapacity: sealed.count - Self.overhead) { text, count in
+            isGenuine = sealed.withUnsafeBufferPointer { sealed in
+                let salt = sealed.baseAddress!
+                return Self.withNonce(salt, id) { nonce in
+                    crypto_aead_xchacha20poly1305_ietf_decrypt(
+                        text.baseAddress, nil, nil, salt + Self.saltLength, UInt64(sealed.count - Self.saltLength), nil,
+                        0,
+                        nonce, key) == 0
+                }
             }
-            count = isGenuine ? sealed.count - Self.overhead : 0
+            count = isGenuine ? text.count : 0
         }
         return isGenuine ? text : nil
     }
 
-    private static func bytes(of id: UUID) -> [UInt8] { withUnsafeBytes(of: id.uuid) { Array($0) } }
+    private static func withNonce<Result>(
+        _ salt: UnsafePointer<UInt8>, _ id: UUID, _ body: (UnsafePointer<UInt8>) -> Result
+    ) -> Result {
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: saltLength + 16) { nonce in
+            let start = nonce.baseAddress!
+            start.initialize(from: salt, count: saltLength)
+            withUnsafeBytes(of: id.uuid) {
+                (start + saltLength).initialize(from: $0.assumingMemoryBound(to: UInt8.self).baseAddress!, count: 16)
+            }
+            return body(start)
+        }
+    }
 }
 
 /// The tenants' keys. Each lies in the tenant's own row, sealed with a key that the database does not have, and goes

@@ -194,11 +194,14 @@ def enqueue():
         clean()
         rate = part("enqueue", "--tasks", tasks, "--batch", batch, "--seconds", 3, "--ephemeral")["rate"]
         add(f"enqueue, ephemeral, tasks: {tasks}, in one call: {batch}", rate, "jobs/s", target, script)
-    clean()
-    before = pgbench(pipeline(EFFECT, OUTBOX))
-    rate = part("enqueue", "--tasks", 16, "--seconds", 4)["rate"]
-    after = pgbench(pipeline(EFFECT, OUTBOX))
-    add("enqueue, transactional, with a business row", rate, "jobs/s", 0, (before + after) / 2, least_ratio=0.7)
+    # By turns, because the disk's pace changes by the second. What pgbench wrote goes first: our relay would push it.
+    ours, alone = [], []
+    for _ in range(6):
+        alone.append(pgbench(pipeline(EFFECT, OUTBOX), seconds=2))
+        clean()
+        ours.append(part("enqueue", "--tasks", 16, "--seconds", 2)["rate"])
+    add("enqueue, transactional, with a business row", sum(ours) / len(ours), "jobs/s", 0, sum(alone) / len(alone),
+        least_ratio=0.7)
 
 
 def waits(jobs, worker, *words):
