@@ -222,6 +222,7 @@ struct Trickle: AsyncParsableCommand {
         try await Task.sleep(for: .milliseconds(200))
         let tenant = TenantID(Int64(tenant))
         var handedOver: [String] = []
+        let begin = ContinuousClock.now
         for number in 1...jobs {
             let job = try make("nothing", tag: tag, milliseconds: milliseconds, payload: 100, number: number)
             if ephemeral {
@@ -233,7 +234,8 @@ struct Trickle: AsyncParsableCommand {
                 handedOver.append("\(Date().timeIntervalSince1970)")
                 outbox.push([job], tenant: tenant)
             }
-            try await Task.sleep(for: .milliseconds(interval))
+            // By the clock: however long an enqueue takes, the pace is the one asked for.
+            try await Task.sleep(until: begin + .milliseconds(interval * Double(number)))
         }
         try await Task.sleep(for: .milliseconds(500))
         service.cancel()
