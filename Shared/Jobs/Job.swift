@@ -12,11 +12,18 @@ public protocol Job: Codable, Sendable {
     static var queue: String { get }
     /// What holds for every job of this type unless an enqueue says otherwise.
     static var options: JobOptions { get }
+    /// Jobs of one tenant, queue and key run one at a time, in the order of their commits; jobs of other keys are not
+    /// held up. At most 500 bytes; nil, as by default, for none.
+    ///
+    /// A job holds its turn until it is over: through its retries, until it is done, dead, expired or cancelled. Those
+    /// who enqueue jobs of one key wait for each other's commits.
+    var serialKey: String? { get }
 }
 
 extension Job {
     public static var queue: String { name.prefix { $0 != "." } + ".default" }
     public static var options: JobOptions { JobOptions() }
+    public var serialKey: String? { nil }
 }
 
 /// Something that happened, told to whoever subscribed: each subscribing queue gets a job of this name.
@@ -95,6 +102,8 @@ package struct PendingJob: Sendable {
     package var isByTenant = false
     /// The group that waits for its end.
     package var group: UUID?
+    /// The line it stands in: see `Job.serialKey`. Not for jobs with a `uniqueness`, nor for ephemeral ones.
+    package var serialKey: String?
     /// Within a window after it no other job of this tenant with the same key is taken.
     package var uniqueness: Uniqueness?
 
@@ -114,6 +123,9 @@ package struct PendingJob: Sendable {
     /// relay saw it.
     package var isConditional: Bool { isByTenant || uniqueness != nil }
 
+    /// Whether it is in the outbox once its transaction committed: one of a serial key may stand in line instead.
+    var isWrittenForSure: Bool { !isConditional && serialKey == nil }
+
     /// Not to be begun after this time.
     package var expiresAt: Date? {
         options.expiry > 0 ? (runAt ?? id.v7Time).addingTimeInterval(options.expiry) : nil
@@ -124,6 +136,7 @@ package struct PendingJob: Sendable {
         self.init(
             name: type(of: job).name, queue: type(of: job).queue, payload: try JobCoding.encode(job),
             options: type(of: job).options, runAt: runAt, traceparent: traceparent)
+        serialKey = job.serialKey
     }
 
     package init(

@@ -8,12 +8,6 @@ import Testing
 
 @Suite("Operators")
 struct OperatorTests {
-    /// The queues of the bench as one of the service's own processes sees them.
-    private func operating(_ bench: QueueBench) -> QueueOperator {
-        QueueOperator(
-            queues: [ProbeJob.queue], database: bench.database, redis: bench.client, logger: TestServers.logger)
-    }
-
     private func enqueue(_ bench: QueueBench, _ number: Int = 0, runAt: Date? = nil, pushing: Bool = true) async throws
         -> UUID
     {
@@ -34,7 +28,7 @@ struct OperatorTests {
     @Test("why a job is not done: each thing that may hold it is named")
     func why() async throws {
         let bench = try await QueueBench()
-        let queues = operating(bench)
+        let queues = bench.desk
         let queue = RedisQueue(name: ProbeJob.queue, redis: bench.client)
         try await queue.setEpoch(1)
         let unsent = try await enqueue(bench, pushing: false)
@@ -93,7 +87,7 @@ struct OperatorTests {
     @Test("a dead job is replayed once, under a fresh id, and a dry run does nothing")
     func replay() async throws {
         let bench = try await QueueBench()
-        let queues = operating(bench)
+        let queues = bench.desk
         bench.start(bench.outbox)
         bench.start(bench.worker())
         var jobs: [PendingJob] = []
@@ -142,7 +136,7 @@ struct OperatorTests {
     @Test("a cancelled job never runs, a delayed one runs when it is told to, and one that is over stays as it is")
     func cancelAndRetry() async throws {
         let bench = try await QueueBench()
-        let queues = operating(bench)
+        let queues = bench.desk
         let soon = Date(timeIntervalSinceNow: 45)
         let cancelled = try await enqueue(bench, 1)
         let cancelledLater = try await enqueue(bench, 2, runAt: Date(timeIntervalSinceNow: 3600), pushing: false)
@@ -169,7 +163,7 @@ struct OperatorTests {
     @Test("a pause and a tenant's share stand after FLUSHALL")
     func flushed() async throws {
         let bench = try await QueueBench()
-        let queues = operating(bench)
+        let queues = bench.desk
         let queue = RedisQueue(name: ProbeJob.queue, redis: bench.client)
         bench.start(bench.outbox)
         bench.start(bench.worker())
@@ -194,7 +188,7 @@ struct OperatorTests {
     @Test("draining waits until nothing runs, and leaves the queue paused")
     func drain() async throws {
         let bench = try await QueueBench()
-        let queues = operating(bench)
+        let queues = bench.desk
         bench.start(bench.outbox)
         bench.start(bench.worker())
         try await bench.enqueue([ProbeJob(number: 0, milliseconds: 1500)], tenant: bench.tenants[0])

@@ -64,6 +64,11 @@ final class QueueBench: Sendable {
         client.close()
     }
 
+    /// The queue as operators of the service see it.
+    var desk: QueueOperator {
+        QueueOperator(queues: [ProbeJob.queue], database: database, redis: client, logger: TestServers.logger)
+    }
+
     /// Brings the queue up as a worker does first, and gives the epoch to fetch with.
     func repair(_ queue: RedisQueue) async throws -> Int {
         try await Reconciler(

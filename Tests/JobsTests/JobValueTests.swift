@@ -46,9 +46,11 @@ struct JobValueTests {
         options.expiry = 90
         var job = PendingJob(name: "x.y", queue: "x.default", payload: [1, 2, 3], options: options)
         job.group = .v7()
+        job.serialKey = "customer 关系"
         let envelope = JobEnvelope(job, tenant: TenantID(9), origin: "x")
         let read = JobEnvelope(envelope.encoded)
         #expect(read?.group == job.group)
+        #expect(read?.isSerial == true)
         #expect(abs(read!.expiresAt!.timeIntervalSince(job.id.v7Time) - 90) < 0.01)
         for length in 0..<envelope.encoded.count {
             #expect(JobEnvelope(Array(envelope.encoded.prefix(length))) == nil)

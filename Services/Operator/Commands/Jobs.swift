@@ -112,6 +112,7 @@ struct Jobs: AsyncParsableCommand {
                     story.attempts.map { "\($0)" + (story.maxAttempts.map { " of \($0)" } ?? "") }
                 ),
                 ("crashes", story.crashes.map { "\($0)" }),
+                ("one at a time", story.serialKey),
                 ("error", story.death.map { "\($0.code): \($0.error)" }),
                 ("replayed", story.death?.replayedAs.map { "as \($0)" }),
                 (

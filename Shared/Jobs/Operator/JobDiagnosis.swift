@@ -7,6 +7,7 @@ package struct JobDiagnosis: Encodable, Sendable, Equatable {
         case done, cancelled, dead, expired, quarantined, running
         case notYetDue = "not_yet_due"
         case retryWait = "retry_wait"
+        case behindItsKey = "behind_its_key"
         case tenantSuspended = "tenant_suspended"
         case queuePaused = "queue_paused"
         case noWorker = "no_worker"
@@ -92,6 +93,11 @@ package struct JobDiagnosis: Encodable, Sendable, Equatable {
             return Self(
                 .retryWait, "failed \(count(attempts, "time")), is tried again in \(text(seconds))", seconds: seconds)
         case .waiting, .farBack, .unknown: break
+        }
+        if let ahead = story.lineAhead {
+            return Self(
+                .behindItsKey,
+                "behind \(count(ahead, "job")) of its key \(story.serialKey ?? ""), which run one at a time")
         }
         if story.isScheduled, let runAt = story.runAt {
             let seconds = max(0, runAt.timeIntervalSince(facts.now))

@@ -49,6 +49,10 @@ package struct JobStory: Codable, Sendable {
     package var expiry: Double?
     package var payloadBytes: Int?
     package var traceparent: String?
+    /// Jobs of this key run one at a time.
+    package var serialKey: String?
+    /// How many of its key are before it, where it stands in line; nil once it is its turn.
+    package var lineAhead: Int?
     package var groupId: String?
     package var group: Group?
     package var outcome: Int?

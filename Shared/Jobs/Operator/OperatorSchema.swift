@@ -87,6 +87,14 @@ extension JobsSchema {
                      from %I.scheduled_job s where s.id = $1 limit 1', schema_name, schema_name) into story using wanted;
                 exit when story is not null;
             end loop;
+            if story is null then
+                select to_jsonb(s) - 'payload' - 'position' || jsonb_build_object('payload_bytes', octet_length(s.payload),
+                    'is_scheduled', false, 'line_ahead', 1 + (
+                        select count(*) from platform.serial_job f
+                        where f.tenant_id = s.tenant_id and f.queue = s.queue and f.serial_key = s.serial_key
+                        and f.position < s.position)) into story
+                from platform.serial_job s where s.id = wanted limit 1;
+            end if;
             -- The dead are remembered longer than their outbox.
             if story is null then
                 for schema_name in select platform.outboxes() loop
@@ -175,7 +183,7 @@ extension JobsSchema {
         end $body$;
 
         -- Enqueues a dead job anew under a fresh id, once: the inbox knows the old one. It stays in its group, which may
-        -- complete again. Gives `replayed`, or why not: `unknown`, `replayed_already`, `payload_gone`.
+        -- complete again, and goes to the end of its line. Gives `replayed`, or why not: `unknown`, `replayed_already`, `payload_gone`.
         create function platform.replay_job(wanted_queue text, tenant bigint, wanted uuid, fresh uuid) returns text
         language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $body$
         declare
@@ -195,11 +203,24 @@ extension JobsSchema {
             if earlier is not null then return 'replayed_already'; end if;
             for schema_name in select platform.outboxes() loop
                 execute format(
-                    'insert into %I.outbox (id, tenant_id, queue, name, payload, priority, max_attempts, timeout_seconds,
-                        cost, is_tracked, traceparent, expiry, group_id, by_tenant)
-                     select $3, tenant_id, queue, name, payload, priority, max_attempts, timeout_seconds,
-                        cost, is_tracked, traceparent, expiry, group_id, by_tenant
-                     from %I.outbox where id = $2 and tenant_id = $1 returning group_id', schema_name, schema_name)
+                    'with gone as (select * from %I.outbox where id = $2 and tenant_id = $1),
+                     turn as materialized (
+                        select case when serial_key is null then 0
+                            else platform.take_turn(tenant_id, queue, serial_key, $3) end as position
+                        from gone),
+                     waiting as (
+                        insert into platform.serial_job (id, tenant_id, queue, name, payload, priority, max_attempts,
+                            timeout_seconds, cost, is_tracked, traceparent, expiry, group_id, serial_key, position)
+                        select $3, tenant_id, queue, name, payload, priority, max_attempts, timeout_seconds,
+                            cost, is_tracked, traceparent, expiry, group_id, serial_key, position
+                        from gone, turn where position > 0),
+                     written as (
+                        insert into %I.outbox (id, tenant_id, queue, name, payload, priority, max_attempts,
+                            timeout_seconds, cost, is_tracked, traceparent, expiry, group_id, by_tenant, serial_key)
+                        select $3, tenant_id, queue, name, payload, priority, max_attempts, timeout_seconds,
+                            cost, is_tracked, traceparent, expiry, group_id, by_tenant, serial_key
+                        from gone, turn where position = 0)
+                     select group_id from gone', schema_name, schema_name)
                     into waiting_group using tenant, wanted, fresh;
                 get diagnostics copied = row_count;
                 exit when copied > 0;

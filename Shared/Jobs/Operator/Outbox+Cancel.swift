@@ -25,7 +25,9 @@ extension Outbox {
         _ id: UUID, _ tenant: TenantID, _ claim: Statement, _ leaving: Statement?
     ) async throws(DatabaseError) -> Bool {
         let ending = end("state = 'cancelled', finished_at = now()", [tenant.parameter, .uuid(id)])
-        let results = try await database.batch(tenant: tenant, [claim, ending] + (leaving.map { [$0] } ?? []))
+        let turn = turnEnded(id, tenant: tenant)
+        let results = try await database.batch(tenant: tenant, [claim, ending, turn] + (leaving.map { [$0] } ?? []))
+        pushNext(in: results[2])
         if let user = results[1].firstUser { live.tell(user, tenant) }
         return results[1].count == 1
     }

@@ -26,12 +26,15 @@ package enum JobsSchema {
                 traceparent text,
                 expiry real not null default 0,
                 group_id uuid,
+                serial_key text,
                 by_tenant boolean not null default false,
                 xid xid8 not null default pg_current_xact_id(),
                 created_at timestamptz not null default now(),
                 primary key (id, tenant_id)
             ) partition by range (id);
             create index on SCHEMA.outbox (xid);
+            comment on column SCHEMA.outbox.serial_key is
+                'Jobs of one key run one at a time: this one has, or had, its turn.';
             comment on column SCHEMA.outbox.by_tenant is 'An event that goes to this queue because the tenant wants it.';
             create index on SCHEMA.outbox (tenant_id, id) where by_tenant;
 
@@ -73,6 +76,7 @@ package enum JobsSchema {
                 traceparent text,
                 expiry real not null default 0,
                 group_id uuid,
+                serial_key text,
                 primary key (tenant_id, id),
                 unique (tenant_id, key)
             ) partition by list (tenant_id);
@@ -216,24 +220,22 @@ package enum JobsSchema {
 
             -- What committed below `upto` and was not noted as sent, whosever it is: the relay sees every tenant. The notes
             -- are read once, never for each job.
-            create function SCHEMA.relay_unsent(since uuid, after xid8, upto xid8, maximum int)
+            create function SCHEMA.relay_unsent(after xid8, upto xid8, maximum int)
             returns setof SCHEMA.outbox
             language plpgsql stable security definer set search_path = pg_catalog, pg_temp
-            set enable_nestloop = off set jit = off as $body$
+            set enable_seqscan = off set enable_nestloop = off set jit = off as $body$
             declare
                 first uuid;
             begin
-                select min(o.id::text)::uuid into first from SCHEMA.outbox o
-                where o.id >= since and o.xid >= after and o.xid < upto;
+                -- A job is noted as sent after its row was written, whenever it was made: one that stood in line brings
+                -- an old id. Notes older than the first of these rows, less what clocks may differ, need not be read
+                -- again each second; a note that is missed costs a push that is refused.
+                select platform.uuid_lower_bound(min(o.created_at) - interval '2 seconds') into first
+                from SCHEMA.outbox o where o.xid >= after and o.xid < upto;
                 if first is null then return; end if;
-                -- A job is noted as sent after it was made. Notes older than the first of these jobs, less what clocks
-                -- may differ, need not be read again each second; a note that is missed costs a push that is refused.
-                first := platform.uuid_lower_bound(to_timestamp(
-                    ('x' || lpad(replace(left(first::text, 13), '-', ''), 16, '0'))::bit(64)::bigint / 1000.0)
-                    - interval '2 seconds');
                 return query
                     select o.* from SCHEMA.outbox o
-                    where o.id >= since and o.xid >= after and o.xid < upto
+                    where o.xid >= after and o.xid < upto
                     and not exists (
                         select 1 from SCHEMA.outbox_sent s, unnest(s.job_ids) as sent (id)
                         where s.id >= first and sent.id = o.id)
@@ -241,7 +243,8 @@ package enum JobsSchema {
                     limit maximum;
             end $body$;
 
-            -- Moves scheduled jobs that are due before `horizon` into the outbox, under a fresh id, and gives them.
+            -- Moves scheduled jobs that are due before `horizon` into the outbox, under a fresh id, and gives them. Those
+            -- of a serial key step into its line now.
             create function SCHEMA.relay_due(horizon timestamptz, maximum int) returns setof SCHEMA.outbox
             language sql volatile security definer set search_path = pg_catalog, pg_temp as $body$
                 with due as (
@@ -250,19 +253,32 @@ package enum JobsSchema {
                         select tenant_id, id from SCHEMA.scheduled_job where run_at < horizon
                         order by run_at limit maximum for update skip locked)
                     returning s.*
+                ),
+                renewed as (select platform.uuid_now() as fresh, due.* from due order by run_at),
+                turn as materialized (
+                    select r.*, case when r.serial_key is null then 0
+                        else platform.take_turn(r.tenant_id, r.queue, r.serial_key, r.fresh) end as position
+                    from renewed r
+                ),
+                waiting as (
+                    insert into platform.serial_job (id, tenant_id, queue, name, payload, priority, max_attempts,
+                        timeout_seconds, cost, is_tracked, run_at, traceparent, expiry, group_id, serial_key, position)
+                    select fresh, tenant_id, queue, name, payload, priority, max_attempts,
+                        timeout_seconds, cost, is_tracked, run_at, traceparent, expiry, group_id, serial_key, position
+                    from turn where position > 0
                 )
                 insert into SCHEMA.outbox (id, tenant_id, queue, name, payload, priority, max_attempts,
-                    timeout_seconds, cost, is_tracked, run_at, traceparent, expiry, group_id)
-                select platform.uuid_now(), tenant_id, queue, name, payload, priority, max_attempts,
-                    timeout_seconds, cost, is_tracked, run_at, traceparent, expiry, group_id
-                from due
+                    timeout_seconds, cost, is_tracked, run_at, traceparent, expiry, group_id, serial_key)
+                select fresh, tenant_id, queue, name, payload, priority, max_attempts,
+                    timeout_seconds, cost, is_tracked, run_at, traceparent, expiry, group_id, serial_key
+                from turn where position = 0
                 returning *
             $body$;
-            alter function SCHEMA.relay_unsent(uuid, xid8, xid8, int) owner to guanxi_across;
+            alter function SCHEMA.relay_unsent(xid8, xid8, int) owner to guanxi_across;
             alter function SCHEMA.relay_due(timestamptz, int) owner to guanxi_across;
-            revoke all on function SCHEMA.relay_unsent(uuid, xid8, xid8, int), SCHEMA.relay_due(timestamptz, int),
+            revoke all on function SCHEMA.relay_unsent(xid8, xid8, int), SCHEMA.relay_due(timestamptz, int),
                 SCHEMA.ensure_partitions(), SCHEMA.drop_finished_partitions(interval) from public;
-            grant execute on function SCHEMA.relay_unsent(uuid, xid8, xid8, int), SCHEMA.relay_due(timestamptz, int),
+            grant execute on function SCHEMA.relay_unsent(xid8, xid8, int), SCHEMA.relay_due(timestamptz, int),
                 SCHEMA.ensure_partitions(), SCHEMA.drop_finished_partitions(interval) to guanxi_SCHEMA;
             """#.replacingOccurrences(of: "SCHEMA", with: schema))
     }
@@ -389,7 +405,7 @@ package enum JobsSchema {
             only_tenant bigint default null, except_tenants bigint[] default '{}')
         returns table (id uuid, tenant_id bigint, origin text, name text, payload text, priority smallint,
             max_attempts int, timeout_seconds int, cost real, is_tracked boolean, run_at timestamptz, traceparent text,
-            expiry real, group_id uuid)
+            expiry real, group_id uuid, serial_key text)
         language plpgsql stable security definer set search_path = pg_catalog, pg_temp
         set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
         set enable_material = off set jit = off as $body$
@@ -412,7 +428,8 @@ package enum JobsSchema {
             loop
                 parts := parts || format(
                     '(select o.id, o.tenant_id, %L::text, o.name, o.payload, o.priority, o.max_attempts,
-                        o.timeout_seconds, o.cost, o.is_tracked, o.run_at, o.traceparent, o.expiry, o.group_id
+                        o.timeout_seconds, o.cost, o.is_tracked, o.run_at, o.traceparent, o.expiry, o.group_id,
+                        o.serial_key
                      from %I.outbox o
                      where o.id > %L and o.id < %L and o.queue = %L %s and not exists (
                         select 1 from %I.inbox i where i.job_id = o.id and i.tenant_id = o.tenant_id

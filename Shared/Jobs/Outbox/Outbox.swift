@@ -22,6 +22,8 @@ package final class Outbox: Service {
     private let redis: RedisClient
     private let logger: Logger
     private let pending = Mutex<[(queue: String, envelope: JobEnvelope, runAt: Date?)]>([])
+    /// Committed jobs of which only PostgreSQL knows whether they are in the outbox.
+    private let unsure = Mutex<[TenantID: [UUID]]>([:])
     private let sent = Mutex<[UUID]>([])
     private let arrived = Signal()
     private let enqueued = Mutex<[String: Counter]>([:])
@@ -32,6 +34,7 @@ package final class Outbox: Service {
     private let insertWanted: String
     private let insertScheduled: String
     private let insertUnique: String
+    private let insertSerial: String
 
     /// - Parameter keyring: the tenants' keys, which what jobs carry is sealed with in Redis; without it, it lies open
     ///   there.
@@ -53,6 +56,10 @@ package final class Outbox: Service {
         let arrays = """
             $3::text[], $4::text[], $5::text[], $6::smallint[], $7::int[], $8::int[], $9::real[], $10::boolean[],
             $11::timestamptz[], $12::text[], $13::real[], $14::uuid[]
+            """
+        let cells = """
+            $1, $2::uuid, $3, $4, $5, $6::smallint, $7::int, $8::int, $9::real, $10::boolean, $11::timestamptz, $12,
+            $13::real, $14::uuid
             """
         insertOne = """
             insert into \(schema).outbox (tenant_id, id, \(columns))
@@ -82,13 +89,21 @@ package final class Outbox: Service {
                 returning 1
             )
             insert into \(schema).outbox (tenant_id, id, \(columns))
-            select $1, $2::uuid, $3, $4, $5, $6::smallint, $7::int, $8::int, $9::real, $10::boolean, $11::timestamptz,
-                $12, $13::real, $14::uuid
-            from claimed
+            select \(cells) from claimed
+            """
+        // The first of its key goes on; the others wait in line until its end (`Outbox.turnEnded`).
+        insertSerial = """
+            with turn as materialized (select platform.take_turn($1, $3, $15, $2::uuid) as position),
+            waiting as (
+                insert into platform.serial_job (tenant_id, id, \(columns), serial_key, position)
+                select \(cells), $15, position from turn where position > 0
+            )
+            insert into \(schema).outbox (tenant_id, id, \(columns), serial_key)
+            select \(cells), $15 from turn where position = 0
             """
         insertScheduled = """
-            insert into \(schema).scheduled_job (tenant_id, id, \(columns), key)
-            select $1, * from unnest($2::uuid[], \(arrays), $15::text[])
+            insert into \(schema).scheduled_job (tenant_id, id, \(columns), serial_key, key)
+            select $1, * from unnest($2::uuid[], \(arrays), $15::text[], $16::text[])
             on conflict (tenant_id, key) do update set run_at = excluded.run_at, payload = excluded.payload
             """
     }
@@ -104,7 +119,8 @@ package final class Outbox: Service {
         let limit = Date(timeIntervalSinceNow: Self.horizon)
         let far = jobs.filter { ($0.runAt ?? .distantPast) > limit && $0.uniqueness == nil }
         let unique = jobs.filter { $0.uniqueness != nil }
-        let near = jobs.filter { ($0.runAt ?? .distantPast) <= limit && $0.uniqueness == nil }
+        let close = jobs.filter { ($0.runAt ?? .distantPast) <= limit && $0.uniqueness == nil }
+        let near = close.filter { $0.serialKey == nil }
         var statements = unique.map { job in
             Statement(
                 insertUnique,
@@ -119,9 +135,14 @@ package final class Outbox: Service {
             statements.append(Statement(insert, parameters(near, tenant)))
         }
         if !far.isEmpty {
-            let keys = Parameter.array(far.map(\.id.lowercased))
-            statements.append(Statement(insertScheduled, parameters(far, tenant) + [keys]))
+            statements.append(scheduling(far, keys: far.map(\.id.lowercased), tenant))
         }
+        // Last, for the lines are locked until the commit, and by key, so that two who enqueue for the same do not wait
+        // for each other in a ring.
+        let serial = close.filter { $0.serialKey != nil }.enumerated().sorted {
+            ($0.element.queue, $0.element.serialKey!, $0.offset) < ($1.element.queue, $1.element.serialKey!, $1.offset)
+        }
+        statements += serial.map { Statement(insertSerial, parameters($1, tenant) + [.text($1.serialKey!)]) }
         return statements
     }
 
@@ -165,7 +186,12 @@ package final class Outbox: Service {
         var job = job
         job.runAt = time
         transaction.note(job)
-        transaction.later(Statement(insertScheduled, parameters([job], transaction.tenant) + [.array([key])]))
+        transaction.later(scheduling([job], keys: [key], transaction.tenant))
+    }
+
+    private func scheduling(_ jobs: [PendingJob], keys: [String], _ tenant: TenantID) -> Statement {
+        Statement(
+            insertScheduled, parameters(jobs, tenant) + [.array(jobs.map(\.serialKey)), .array(keys)])
     }
 
     /// Withdraws scheduled jobs by key.
@@ -196,17 +222,28 @@ package final class Outbox: Service {
         enqueue(try jobs(for: event, traceparent: traceparent), in: transaction)
     }
 
-    /// Hands committed jobs to the pusher. Returns at once; what this process can't push, a relay will. Jobs that may
-    /// not have been written (events that only some tenants want, unique ones) are left to the relay, which sees.
+    /// Hands committed jobs to the pusher. Returns at once; what this process can't push, a relay will.
+    ///
+    /// For unique jobs and those of a serial key the pusher looks first whether they were written. Events that only
+    /// some tenants want are left to the relay: most are written for nobody.
     package func push(_ jobs: [PendingJob], tenant: TenantID) {
         let limit = Date(timeIntervalSinceNow: Self.horizon)
-        let near = jobs.filter { ($0.runAt ?? .distantPast) <= limit && !$0.isConditional }
+        let near = jobs.filter { ($0.runAt ?? .distantPast) <= limit && !$0.isByTenant }
         if near.isEmpty { return }
         pending.withLock { pending in
-            for job in near {
+            for job in near where job.isWrittenForSure {
                 pending.append((job.queue, JobEnvelope(job, tenant: tenant, origin: schema), job.runAt))
             }
         }
+        let doubtful = near.filter { !$0.isWrittenForSure }.map(\.id)
+        if !doubtful.isEmpty { unsure.withLock { $0[tenant, default: []] += doubtful } }
+        arrived.raise()
+    }
+
+    /// Hands rows to the pusher that are committed for sure.
+    func push(_ rows: [OutboxRow]) {
+        if rows.isEmpty { return }
+        pending.withLock { $0 += rows.map { ($0.queue, $0.envelope, $0.runAt) } }
         arrived.raise()
     }
 
@@ -310,10 +347,27 @@ package final class Outbox: Service {
     private func pushLoop() async {
         while !Task.isCancelled {
             await arrived.wait()
+            await lookForUnsure()
             await pushPending()
             // A job that comes to rest goes at once. Those of a busy service wait for each other: a call for each would
             // cost Redis, and this process, as much again as the commit.
             try? await Task.sleep(for: .milliseconds(1))
+        }
+    }
+
+    /// Makes sure of the jobs that may have been written. An error leaves them to the relay.
+    private func lookForUnsure() async {
+        let ids = unsure.withLock { unsure in
+            defer { unsure = [:] }
+            return unsure
+        }
+        for (tenant, ids) in ids {
+            let written = try? await database.query(
+                tenant: tenant,
+                Statement(
+                    "select * from \(schema).outbox where tenant_id = $1 and id = any($2::uuid[])",
+                    [tenant.parameter, .array(ids.map(\.lowercased))]), readOnly: true)
+            if let written { push(OutboxRow.all(in: written, origin: schema)) }
         }
     }
 

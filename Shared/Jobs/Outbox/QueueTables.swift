@@ -61,6 +61,104 @@ extension JobsSchema {
         select platform.secure_table('platform.job_group', '');
         grant select, insert, update, delete on platform.job_group to guanxi_service, guanxi_across;
 
+        create table platform.serial_line (
+            tenant_id bigint not null references platform.tenant on delete cascade,
+            queue text not null,
+            serial_key text not null check (octet_length(serial_key) between 1 and 500),
+            job_id uuid not null,
+            -- How many have stood behind it since the line began: the next one's position.
+            last bigint not null default 0,
+            primary key (tenant_id, queue, serial_key),
+            unique (tenant_id, job_id)
+        );
+        comment on table platform.serial_line is 'Whose turn it is among the jobs of one key, which run one at a time.';
+
+        create table platform.serial_job (
+            tenant_id bigint not null references platform.tenant on delete cascade,
+            queue text not null,
+            serial_key text not null,
+            position bigint not null,
+            id uuid not null,
+            name text not null,
+            payload text not null,
+            priority smallint not null,
+            max_attempts int not null,
+            timeout_seconds int not null,
+            cost real not null,
+            is_tracked boolean not null,
+            run_at timestamptz,
+            traceparent text,
+            expiry real not null,
+            group_id uuid,
+            created_at timestamptz not null default now(),
+            primary key (tenant_id, queue, serial_key, position),
+            unique (tenant_id, id)
+        );
+        comment on table platform.serial_job is 'Jobs behind another of their key, in the order of their commits.';
+        select platform.secure_table('platform.serial_line', '');
+        select platform.secure_table('platform.serial_job', '');
+        grant select, insert, update, delete on platform.serial_line, platform.serial_job
+            to guanxi_service, guanxi_across;
+
+        -- Takes a place in a key's line for a job: 0, its turn, where nobody has it, or the position behind the others.
+        -- The line stays locked until the transaction ends, so that positions are in the order of commits.
+        create function platform.take_turn(tenant bigint, wanted_queue text, wanted_key text, job uuid) returns bigint
+        language sql volatile set search_path = pg_catalog, pg_temp as $body$
+            insert into platform.serial_line as l (tenant_id, queue, serial_key, job_id)
+            values (tenant, wanted_queue, wanted_key, job)
+            on conflict (tenant_id, queue, serial_key) do update set last = l.last + 1
+            returning l.last
+        $body$;
+
+        -- Ends a job's turn, or takes it out of the line before its turn came. Gives the next of its key, which is
+        -- written into the consumer's outbox; nothing where none waits, or the turn is another's.
+        create function platform.end_turn(tenant bigint, job uuid, consumer text) returns setof platform.serial_job
+        language plpgsql volatile set search_path = pg_catalog, pg_temp as $body$
+        declare
+            line platform.serial_line;
+            successor platform.serial_job;
+            age interval;
+        begin
+            select s.* into successor from platform.serial_job s where s.tenant_id = tenant and s.id = job;
+            if found then
+                select l.* into line from platform.serial_line l
+                where l.tenant_id = tenant and l.queue = successor.queue and l.serial_key = successor.serial_key
+                for update;
+                if line.job_id <> job then
+                    delete from platform.serial_job s where s.tenant_id = tenant and s.id = job;
+                    return;
+                end if;
+            else
+                select l.* into line from platform.serial_line l where l.tenant_id = tenant and l.job_id = job for update;
+                if not found then return; end if;
+            end if;
+            delete from platform.serial_job s
+            where s.tenant_id = tenant and s.queue = line.queue and s.serial_key = line.serial_key and s.position = (
+                select min(f.position) from platform.serial_job f
+                where f.tenant_id = tenant and f.queue = line.queue and f.serial_key = line.serial_key)
+            returning s.* into successor;
+            if not found then
+                delete from platform.serial_line l
+                where l.tenant_id = tenant and l.queue = line.queue and l.serial_key = line.serial_key;
+                return;
+            end if;
+            -- An id is a day's partition, and repairs look back eight of them. Who tracks a job knows it by its id.
+            age := now() - to_timestamp(
+                ('x' || lpad(replace(left(successor.id::text, 13), '-', ''), 16, '0'))::bit(64)::bigint / 1000.0);
+            if age > interval '7 days' or (age > interval '1 day' and not successor.is_tracked) then
+                successor.id := platform.uuid_now();
+            end if;
+            update platform.serial_line l set job_id = successor.id
+            where l.tenant_id = tenant and l.queue = line.queue and l.serial_key = line.serial_key;
+            execute format(
+                'insert into %I.outbox (id, tenant_id, queue, name, payload, priority, max_attempts, timeout_seconds,
+                    cost, is_tracked, run_at, traceparent, expiry, group_id, serial_key)
+                 select ($1).id, ($1).tenant_id, ($1).queue, ($1).name, ($1).payload, ($1).priority, ($1).max_attempts,
+                    ($1).timeout_seconds, ($1).cost, ($1).is_tracked, ($1).run_at, ($1).traceparent, ($1).expiry,
+                    ($1).group_id, ($1).serial_key', consumer) using successor;
+            return next successor;
+        end $body$;
+
         -- Notes from which id on each tenant's jobs found no room. The row is locked also where it stays as it is:
         -- whoever empties the backlog at the same time is waited for.
         create function platform.note_backlog(wanted_queue text, tenants bigint[], since uuid[]) returns void
@@ -151,6 +249,7 @@ extension JobsSchema {
         grant execute on function platform.note_backlog(text, bigint[], uuid[]), platform.backlog_tenants(text),
             platform.lock_backlog(text, bigint), platform.move_backlog(text, bigint, uuid),
             platform.queue_shares(text), platform.is_queue_paused(text), platform.end_in_group(bigint, uuid),
-            platform.fail_in_group(bigint, uuid) to guanxi_service;
+            platform.fail_in_group(bigint, uuid), platform.end_turn(bigint, uuid, text) to guanxi_service;
+        grant execute on function platform.take_turn(bigint, text, text, uuid) to guanxi_service, guanxi_across;
         """#)
 }

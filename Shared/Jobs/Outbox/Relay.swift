@@ -97,16 +97,12 @@ struct Relay {
                 Statement(
                     "select pg_try_advisory_xact_lock(hashtextextended('guanxi.relay.' || $1, 0))", [.text(schema)]))
             guard lock.bool(0, 0) == true else { return false }
-            let position = try await transaction.query(
-                Statement("select xid::text, reached_at from \(schema).relay_position"))
-            let after = position.text(0, 0)!
-            // Ids are older than their commits by at most the longest transaction, an hour at the very most.
-            let since = UUID.v7LowerBound(at: position.time(0, 1)!.addingTimeInterval(-3600))
+            let position = try await transaction.query(Statement("select xid::text from \(schema).relay_position"))
             let limit = 1000
             let rows = try await transaction.query(
                 Statement(
-                    "select * from \(schema).relay_unsent($1, $2::xid8, $3::xid8, $4)",
-                    [.uuid(since), .text(after), .text(upto), .int(limit)]))
+                    "select * from \(schema).relay_unsent($1::xid8, $2::xid8, $3)",
+                    [.text(position.text(0, 0)!), .text(upto), .int(limit)]))
             let unsent = OutboxRow.all(in: rows, origin: schema)
             try await send(unsent)
             if !unsent.isEmpty {
@@ -157,6 +153,7 @@ struct OutboxRow {
                 payload: Array(text(row, "payload")!.utf8), options: options, runAt: runAt,
                 traceparent: text(row, "traceparent"))
             job.group = columns["group_id"].flatMap { rows.uuid(row, $0) }
+            job.serialKey = text(row, "serial_key")
             let tenant = TenantID(Int64(rows.int(row, columns["tenant_id"]!)!))
             return OutboxRow(
                 queue: queue, job: job,

@@ -30,11 +30,16 @@ package struct JobEnvelope: Sendable, Equatable {
     package var expiresAt: Date?
     /// The group that waits for the job's end.
     package var group: UUID?
+    /// Others of its serial key wait for its end.
+    package var isSerial: Bool
     /// The schema whose outbox holds the job.
     package var origin: String
     package var name: String
     package var traceparent: String
     package var payload: [UInt8]
+
+    /// Its end must be known by itself: to who tracks it, to its group, to the next of its key.
+    var isAwaited: Bool { isTracked || group != nil || isSerial }
 
     /// Payloads above this many bytes stay in PostgreSQL.
     package static let inlineLimit = 4096
@@ -48,6 +53,7 @@ package struct JobEnvelope: Sendable, Equatable {
         /// Set by the sweep (`QueueScripts.sweep`).
         static let alone: UInt8 = 32
         static let sealed: UInt8 = 64
+        static let serial: UInt8 = 128
     }
 
     package init(_ job: PendingJob, tenant: TenantID, origin: String) {
@@ -62,6 +68,7 @@ package struct JobEnvelope: Sendable, Equatable {
         timeout = UInt32(clamping: job.options.timeout)
         expiresAt = job.expiresAt
         group = job.group
+        isSerial = job.serialKey != nil
         self.origin = origin
         name = job.name
         traceparent = job.traceparent ?? ""
@@ -87,6 +94,7 @@ package struct JobEnvelope: Sendable, Equatable {
         timeout = read.timeout
         expiresAt = read.expiry.map { Date(timeIntervalSince1970: Double($0) / 1000) }
         group = read.group
+        isSerial = read.flags & Flags.serial != 0
         origin = read.origin
         name = read.name
         traceparent = read.traceparent
@@ -103,6 +111,7 @@ package struct JobEnvelope: Sendable, Equatable {
         if group != nil { flags |= Flags.grouped }
         if runsAlone { flags |= Flags.alone }
         if payloadIsSealed { flags |= Flags.sealed }
+        if isSerial { flags |= Flags.serial }
         var bytes: [UInt8] = []
         bytes.reserveCapacity(80 + origin.utf8.count + name.utf8.count + traceparent.utf8.count + payload.count)
         bytes.append(id)

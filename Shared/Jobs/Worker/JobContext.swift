@@ -82,6 +82,10 @@ package struct JobContext: Sendable {
                         }
                     }
                 }
+                if envelope.isSerial {
+                    let next = try await transaction.query(outbox.turnEnded(jobID, tenant: tenant))
+                    transaction.afterCommit { [outbox] in outbox.pushNext(in: next) }
+                }
                 return value
             }
             settled.value.withLock { $0 = true }
@@ -93,7 +97,7 @@ package struct JobContext: Sendable {
 
     /// Settles a job that has no effects in the database, together with others that end now.
     func settle() async throws {
-        if envelope.isTracked || envelope.group != nil {
+        if envelope.isAwaited {
             try await once { _ in }
             return
         }
@@ -108,7 +112,7 @@ package struct JobContext: Sendable {
     /// The same for effects that are known beforehand: claim and `statements` travel in one round trip, beside those of
     /// other jobs, and none holds a connection of its own.
     package func once(_ statements: [Statement]) async throws {
-        if envelope.isTracked || envelope.group != nil || envelope.isEphemeral {
+        if envelope.isAwaited || envelope.isEphemeral {
             try await once { transaction in for statement in statements { transaction.later(statement) } }
             return
         }

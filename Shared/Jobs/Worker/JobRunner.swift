@@ -20,6 +20,10 @@ struct JobRunner: Sendable {
             try await handle(envelope)
             return .done
         } catch is JobIsSettled {
+            do { try await outbox.leaveLine(envelope) } catch {
+                log(envelope).warning("a line could not be left", metadata: ["error": "\(error)"])
+                return .again(due: Date(timeIntervalSinceNow: 5), envelope)
+            }
             return .done
         } catch {
             let fate = JobFate.after(error, stop: run.stopped, of: envelope, jitter: .random(in: 0.5...1))
@@ -36,8 +40,7 @@ struct JobRunner: Sendable {
     /// PostgreSQL or is waited for goes alone.
     func canJoinSet(_ envelope: JobEnvelope) -> Bool {
         registry.setHandlers[envelope.name] != nil && envelope.crashes == 0 && envelope.attempts == 0
-            && envelope.expiresAt == nil && envelope.group == nil
-            && !envelope.isTracked && !envelope.payloadIsElsewhere && !envelope.isEphemeral
+            && envelope.expiresAt == nil && !envelope.isAwaited && !envelope.payloadIsElsewhere && !envelope.isEphemeral
     }
 
     /// Does several jobs in one transaction, and each alone when that fails.
@@ -60,6 +63,7 @@ struct JobRunner: Sendable {
     }
 
     private func handle(_ envelope: JobEnvelope) async throws {
+        if envelope.isSerial, try await !outbox.hasTurn(envelope) { throw JobIsSettled() }
         var envelope = envelope
         envelope.payload = try await payload(of: envelope)
         let context = JobContext(envelope: envelope, logger: logger, outbox: outbox, database: database)
@@ -121,11 +125,14 @@ struct JobRunner: Sendable {
                     ]))
         }
         if let group = envelope.group { statements.append(JobGroup.failed(group, tenant: envelope.tenant)) }
+        if envelope.isSerial { statements.append(outbox.turnEnded(envelope.id, tenant: envelope.tenant)) }
         do {
             let results = try await database.batch(tenant: envelope.tenant, statements)
             if envelope.isTracked, let user = results[2].firstUser { outbox.live.tell(user, envelope.tenant) }
+            if envelope.isSerial { outbox.pushNext(in: results.last!) }
         } catch {
             if !error.isInboxDuplicate { throw error }
+            try await outbox.leaveLine(envelope)
         }
     }
 

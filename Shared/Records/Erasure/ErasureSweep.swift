@@ -112,6 +112,14 @@ struct ErasureSweep: Sendable {
                     where tenant_id = $1 and queue like '\(schema).%' and lower(payload) like any($2::text[])
                     """, [tenant, patterns])
             ),
+            (
+                "serial_job",
+                Statement(
+                    """
+                    update platform.serial_job set payload = '{}'
+                    where tenant_id = $1 and queue like '\(schema).%' and lower(payload) like any($2::text[])
+                    """, [tenant, patterns])
+            ),
         ]
         var counts: [String: Int] = [:]
         for (table, statement) in statements {
