@@ -33,8 +33,7 @@ package enum JobsSchema {
                 primary key (id, tenant_id)
             ) partition by range (id);
             create index on SCHEMA.outbox (xid);
-            comment on column SCHEMA.outbox.serial_key is
-                'Jobs of one key run one at a time: this one has, or had, its turn.';
+            comment on column SCHEMA.outbox.serial_key is 'Jobs of one key run one at a time: this one has its turn.';
             comment on column SCHEMA.outbox.by_tenant is 'An event that goes to this queue because the tenant wants it.';
             create index on SCHEMA.outbox (tenant_id, id) where by_tenant;
 
@@ -428,8 +427,7 @@ package enum JobsSchema {
             loop
                 parts := parts || format(
                     '(select o.id, o.tenant_id, %L::text, o.name, o.payload, o.priority, o.max_attempts,
-                        o.timeout_seconds, o.cost, o.is_tracked, o.run_at, o.traceparent, o.expiry, o.group_id,
-                        o.serial_key
+                        o.timeout_seconds, o.cost, o.is_tracked, o.run_at, o.traceparent, o.expiry, o.group_id, o.serial_key
                      from %I.outbox o
                      where o.id > %L and o.id < %L and o.queue = %L %s and not exists (
                         select 1 from %I.inbox i where i.job_id = o.id and i.tenant_id = o.tenant_id
