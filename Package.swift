@@ -18,6 +18,7 @@ let httpTypes: Target.Dependency = .product(name: "HTTPTypes", package: "swift-h
 let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let http1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+let tracing: Target.Dependency = .product(name: "Tracing", package: "swift-distributed-tracing")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 
 /// A module of the common house, at `Shared/<name>`.
@@ -87,6 +88,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.3"),
     ],
     targets: [
         library("CLibPQ", pkgConfig: "libpq", apt: "libpq-dev"),
@@ -98,15 +100,16 @@ let package = Package(
         shared("Database", ["CLibPQ", "ThreadExecutor", logging]),
         shared("Redis", ["CHiredis", "ThreadExecutor", logging]),
         shared("Tenancy", ["Database", "ThreadExecutor", "CSodium", logging]),
-        shared("Jobs", ["Database", "Redis", "ThreadExecutor", logging, metrics, lifecycle]),
+        shared("Spans", ["CCurl", "ThreadExecutor", tracing, logging, lifecycle]),
+        shared("Jobs", ["Database", "Redis", "ThreadExecutor", "Spans", tracing, logging, metrics, lifecycle]),
         shared("Records", ["Database", "Tenancy", "Jobs", logging]),
         shared("Contracts", ["Jobs", "Records"]),
         shared("Webhooks", ["CCurl", "CSodium", "ThreadExecutor"]),
         shared(
             "ServiceKit",
             [
-                "Database", "Redis", "Tenancy", "Jobs", "Records", hummingbird, logging, metrics, coreMetrics,
-                configuration, lifecycle, arguments, httpTypes, nio, http1, system,
+                "Database", "Redis", "Tenancy", "Jobs", "Records", "Spans", hummingbird, logging, metrics, coreMetrics,
+                tracing, configuration, lifecycle, arguments, httpTypes, nio, http1, system,
             ]),
 
         .executableTarget(
@@ -138,9 +141,12 @@ let package = Package(
             name: "WebhooksTests", dependencies: ["Webhooks", "WebhookReceiver", "ThreadExecutor"],
             path: "Tests/WebhooksTests", swiftSettings: strict),
         .testTarget(
+            name: "SpansTests", dependencies: ["Spans", "ThreadExecutor", tracing, logging, lifecycle],
+            path: "Tests/SpansTests", swiftSettings: strict),
+        .testTarget(
             name: "JobsTests", dependencies: ["Jobs", "Database", "Redis", logging], path: "Tests/JobsTests",
             swiftSettings: strict),
-        // Optimized in debug builds too: a thousand schedules are some million steps.
+        // Optimized in debug builds too: ten thousand schedules are some ten million steps.
         .testTarget(
             name: "SimulationTests", dependencies: ["TestSupport", "Jobs", "Database", "Redis"],
             path: "Tests/Simulation", swiftSettings: strict + [.unsafeFlags(["-O"])]),
@@ -157,7 +163,7 @@ let package = Package(
             ],
             path: "Tests/IntegrationTests", swiftSettings: strict),
         .testTarget(
-            name: "EndToEndTests", dependencies: ["TestSupport", "Records", "Redis", "Database"],
+            name: "EndToEndTests", dependencies: ["TestSupport", "Records", "Redis", "Database", "WebhookReceiver"],
             path: "Tests/EndToEndTests", swiftSettings: strict),
     ]
         + domains.flatMap {

@@ -61,7 +61,7 @@ extension PersonErasure {
         try await run(ErasureNote(event), spared: ErasureRequested.name, context) { report, transaction in
             let job = RecordErasureJob(erasure: event.erasure, report: report)
             context.outbox.enqueue(
-                [try PendingJob(job, traceparent: context.envelope.traceparent)], in: transaction)
+                [try PendingJob(job, traceparent: context.traceparent)], in: transaction)
         }
     }
 }

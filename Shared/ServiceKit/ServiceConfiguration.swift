@@ -93,6 +93,15 @@ package struct ServiceConfiguration: Sendable {
         Key(
             name: "webhooks.patience", defaultValue: "3",
             meaning: "days without a success after which a delivery that fails for good disables its webhook"),
+        Key(
+            name: "traces.endpoint", defaultValue: "",
+            meaning: "an OpenTelemetry collector's address for OTLP over HTTP, such as http://127.0.0.1:4318"),
+        Key(
+            name: "traces.headers", defaultValue: "",
+            meaning: "header fields for the collector, key=value, separated by commas, values percent-encoded"),
+        Key(
+            name: "traces.ratio", defaultValue: "0.1",
+            meaning: "share of the traces begun here that are recorded, 0 to 1; others follow their sender"),
         Key(name: "log.level", defaultValue: "info", meaning: "trace, debug, info, notice, warning, error or critical"),
     ]
 
@@ -132,7 +141,8 @@ package struct ServiceConfiguration: Sendable {
     package func string(_ key: String) -> String {
         let fallback = Self.keys.first { $0.name == key }!.defaultValue
         return reader.string(
-            forKey: ConfigKey(key), isSecret: key.contains("rl") || key == "secret" || key == "operator.token",
+            forKey: ConfigKey(key),
+            isSecret: key.contains("rl") || ["secret", "operator.token", "traces.headers"].contains(key),
             default: fallback)
     }
 

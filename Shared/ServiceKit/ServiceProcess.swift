@@ -9,6 +9,7 @@ import Logging
 import Records
 import Redis
 import ServiceLifecycle
+import Spans
 import Tenancy
 
 /// One process of a service, from its configuration to its end. A service's executable is nothing but a call of this.
@@ -20,6 +21,8 @@ package struct ServiceProcess: Sendable {
     private let database: Database
     private let redis: RedisClient
     private let outbox: Outbox
+    private let exporter: SpanExporter?
+    private let tracer: SpanTracer
     private let store: RecordStore
 
     /// Reads the configuration; connects to nothing yet.
@@ -46,6 +49,8 @@ package struct ServiceProcess: Sendable {
         outbox = Outbox(
             schema: description.name, database: database, redis: redis,
             keyring: TenantKeyring(database: database, vault: vault), logger: logger)
+        exporter = try configuration.spanExporter(service: description.name, logger: logger)
+        tracer = exporter.map(SpanTracer.init) ?? .propagatingOnly()
         store = RecordStore(catalogue: description.catalogue, database: database, outbox: outbox, secret: secret)
     }
 
@@ -85,7 +90,7 @@ package struct ServiceProcess: Sendable {
         ]
         let responder = ServiceResponder(
             service: description.name, table: RouteTable(endpoints), authenticator: authenticator, meter: meter,
-            maximumBody: maximumBody, proxies: try configuration.trustedProxies(), logger: logger)
+            maximumBody: maximumBody, proxies: try configuration.trustedProxies(), tracer: tracer, logger: logger)
         let host = configuration.string("http.host")
         let port = try configuration.int("http.port")
         let announced = Announcement(service: description.name, role: "serve")
@@ -116,6 +121,8 @@ package struct ServiceProcess: Sendable {
         var settings = QueueWorker.Settings()
         settings.concurrency = try concurrency ?? configuration.int("worker.concurrency", minimum: 1)
         settings.grace = .seconds(try configuration.int("worker.grace"))
+        // Without a collector a run's own span would be known to nobody: what it causes stays below its cause.
+        settings.tracer = exporter == nil ? nil : tracer
         let registry = description.registry(store)
         let workers = names.map { name in
             var settings = settings
@@ -161,8 +168,10 @@ package struct ServiceProcess: Sendable {
             }
         }
         // Those that end alone (a worker that has nothing left to do) end everything in good order.
+        // The first is shut down last, and so the others' last spans still go out.
+        let all = (exporter.map { [$0] } ?? []) + services
         var group = ServiceGroupConfiguration(
-            services: services.map { .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup) },
+            services: all.map { .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup) },
             gracefulShutdownSignals: [.sigterm, .sigint], logger: quietLogger)
         group.maximumGracefulShutdownDuration = .seconds(try configuration.int("worker.grace") + 10)
         try await ServiceGroup(configuration: group).run()
@@ -189,7 +198,7 @@ package struct ServiceProcess: Sendable {
 
     /// Health, metrics and the operators' surface, for operators and their tools alone.
     private func internalServer(workers: [QueueWorker], demand: DemandWatch) throws -> some ServiceLifecycle.Service {
-        let (database, redis, metrics) = (database, redis, metrics)
+        let (database, redis, metrics, exporter) = (database, redis, metrics, exporter)
         let router = Router()
         router.get("/healthz") { _, _ in
             // A worker that has not reached Redis for a minute is of no use: let the supervisor decide.
@@ -210,6 +219,7 @@ package struct ServiceProcess: Sendable {
                 Gauge(label: "guanxi_pool_connections", dimensions: [("pool", pool.name)]).record(pool.connections)
                 Gauge(label: "guanxi_pool_waiting", dimensions: [("pool", pool.name)]).record(pool.waiting)
             }
+            exporter?.counts.record()
             return Response(
                 status: .ok, headers: [.contentType: "text/plain; version=0.0.4; charset=utf-8"],
                 body: .init(byteBuffer: ByteBuffer(string: metrics.text)))

@@ -10,7 +10,7 @@ struct CustomerSummaries {
     let timeZone: String
 
     /// Recomputes the summaries of `customers` in the transaction that changed their facts.
-    func refresh(_ customers: Set<UUID>, _ traceparent: String, _ transaction: TenantTransaction) async throws {
+    func refresh(_ customers: Set<UUID>, _ traceparent: String?, _ transaction: TenantTransaction) async throws {
         if customers.isEmpty { return }
         let ids = Parameter.array(customers.map(\.lowercased).sorted())
         // The sequence is taken first: its row lock makes the next transaction of the same customer wait, and a new

@@ -33,7 +33,7 @@ struct FactStore {
             if kind != "contact" {
                 let customers = fresh.compactMap(\.contact) + fresh.compactMap { known[$0.id]?.contact }
                 try await CustomerSummaries(outbox: outbox, timeZone: calendar.timeZone.identifier)
-                    .refresh(Set(customers), context.envelope.traceparent, transaction)
+                    .refresh(Set(customers), context.traceparent, transaction)
             }
         }
     }

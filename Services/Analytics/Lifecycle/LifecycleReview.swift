@@ -29,7 +29,7 @@ struct LifecycleReview {
                     """, [transaction.tenant.parameter, .text(from), .time(now)])
                 let timeZone = try await TenantDefaults(transaction).timeZone
                 try await CustomerSummaries(outbox: outbox, timeZone: timeZone).refresh(
-                    Set((0..<rows.count).map { rows.uuid($0, 0)! }), context.envelope.traceparent, transaction)
+                    Set((0..<rows.count).map { rows.uuid($0, 0)! }), context.traceparent, transaction)
                 return rows.count == Self.pageSize ? rows.text(rows.count - 1, 0) : nil
             }
         }

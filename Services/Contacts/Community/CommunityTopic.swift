@@ -82,7 +82,7 @@ struct TopicEscalation {
                 source: OpenTicketJob.community, key: topic.id.lowercased, subject: topic.text("title") ?? "—",
                 description: topic.text("body"), contact: topic.uuid("contact_id"), kind: "question", channel: "web")
             store.outbox.enqueue(
-                [try PendingJob(ticket, traceparent: context.envelope.traceparent)], in: transaction)
+                [try PendingJob(ticket, traceparent: context.traceparent)], in: transaction)
         }
     }
 

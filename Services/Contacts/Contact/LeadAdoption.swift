@@ -16,7 +16,7 @@ struct LeadAdoption {
             let contact = try await contact(job, organization, write, transaction, context)
             let answer = FinishConversionJob(lead: job.lead, contact: contact, organization: organization)
             store.outbox.enqueue(
-                [try PendingJob(answer, traceparent: context.envelope.traceparent)], in: transaction)
+                [try PendingJob(answer, traceparent: context.traceparent)], in: transaction)
         }
     }
 

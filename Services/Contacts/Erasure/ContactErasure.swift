@@ -44,7 +44,7 @@ struct ContactErasure: Sendable {
             }
             try store.outbox.publish(
                 ContactErased(erasure: note.erasure, contacts: note.subjects), in: transaction,
-                traceparent: context.envelope.traceparent)
+                traceparent: context.traceparent)
             try await take(report, of: note.erasure, transaction)
         }
     }
@@ -62,7 +62,7 @@ struct ContactErasure: Sendable {
         let traces = try await traces(of: subjects, transaction)
         let note = ErasureNote(erasure: id, subjects: subjects, actor: erasure.actor, traces: traces)
         try store.outbox.publish(
-            ErasureRequested(note), in: transaction, traceparent: context.envelope.traceparent)
+            ErasureRequested(note), in: transaction, traceparent: context.traceparent)
         transaction.later(
             Statement(
                 """

@@ -54,7 +54,7 @@ struct LifecycleStore {
             // Nobody runs after whoever is no longer here.
             guard rows.bool(row, 2) == true else { continue }
             let job = RunPlaybooksJob(change: change, contact: contact)
-            store.outbox.enqueue([try PendingJob(job, traceparent: context.envelope.traceparent)], in: transaction)
+            store.outbox.enqueue([try PendingJob(job, traceparent: context.traceparent)], in: transaction)
         }
         if !changes.isEmpty { transaction.later(TimelineStore.copy(.lifecycleChange, changes, transaction)) }
     }

@@ -136,7 +136,7 @@ struct SegmentRefresh {
                 segment: segment.id, contact: rows.uuid(row, 0)!,
                 direction: rows.bool(row, 1) == true ? .joined : .left, at: now)
         }
-        try Self.publish(changes, store, context.envelope.traceparent, in: transaction)
+        try Self.publish(changes, store, context.traceparent, in: transaction)
         var figures = seen
         figures.contacts += size
         figures.joined += changes.count { $0.direction == .joined }
@@ -241,7 +241,7 @@ struct SegmentRefresh {
                 }
                 transaction.later(Self.count(segment, at: now, tenant: transaction.tenant))
             }
-            try Self.publish(changes, store, context.envelope.traceparent, in: transaction)
+            try Self.publish(changes, store, context.traceparent, in: transaction)
         }
     }
 }

@@ -117,7 +117,7 @@ struct LeadConversion {
                 ], write, in: transaction)
             try store.outbox.publish(
                 LeadConverted(lead: job.lead, contact: job.contact, opportunity: opportunity.id), in: transaction,
-                traceparent: context.envelope.traceparent)
+                traceparent: context.traceparent)
         }
     }
 }

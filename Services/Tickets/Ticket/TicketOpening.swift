@@ -32,7 +32,7 @@ struct TicketOpening {
             guard job.source == OpenTicketJob.community, let topic = UUID(uuidString: job.key) else { return }
             let answer = LinkTopicTicketJob(topic: topic, ticket: ticket)
             store.outbox.enqueue(
-                [try PendingJob(answer, traceparent: context.envelope.traceparent)], in: transaction)
+                [try PendingJob(answer, traceparent: context.traceparent)], in: transaction)
         }
     }
 }

@@ -45,6 +45,8 @@ package struct JobContext: Sendable {
 
     package var tenant: TenantID { envelope.tenant }
     package var jobID: UUID { envelope.id }
+    /// The span of this run, which what it causes hangs below; nil where nobody traces.
+    package var traceparent: String? { envelope.traceparent.isEmpty ? nil : envelope.traceparent }
     package var isSettled: Bool { settled.value.withLock { $0 } }
     /// Names the job on each line. Made when asked for: most jobs have nothing to say.
     package var logger: Logger { base.with(envelope) }

@@ -1,6 +1,7 @@
 import Database
 import Foundation
 import Logging
+import Spans
 
 /// Runs one job to its end, writes down in PostgreSQL what must outlive Redis, and says what Redis is to be told.
 struct JobRunner: Sendable {
@@ -8,16 +9,25 @@ struct JobRunner: Sendable {
     let outbox: Outbox
     let database: Database
     let queue: String
+    let tracer: SpanTracer?
     let logger: Logger
 
+    /// Runs one job; what it causes hangs below its span in the trace that it came with.
     func run(_ envelope: JobEnvelope, _ run: JobRun) async -> RedisQueue.Outcome {
+        let span = tracer?.begin([envelope], of: queue)
+        let outcome = await perform(envelope, run, below: span?.context.spanContext?.traceparent)
+        span?.end(outcome)
+        return outcome
+    }
+
+    private func perform(_ envelope: JobEnvelope, _ run: JobRun, below span: String?) async -> RedisQueue.Outcome {
         if let fate = JobFate.beforehand(envelope, now: Date()) {
             guard case .dead(_, "quarantined", _) = fate, await hasMovedOn(envelope) else {
                 return await settle(fate, envelope)
             }
         }
         do {
-            try await handle(envelope)
+            try await handle(envelope, below: span)
             return .done
         } catch is JobIsSettled {
             do { try await outbox.leaveLine(envelope) } catch {
@@ -45,6 +55,7 @@ struct JobRunner: Sendable {
 
     /// Does several jobs in one transaction, and each alone when that fails.
     func runSet(_ envelopes: [JobEnvelope], _ run: JobRun) async -> [RedisQueue.Outcome] {
+        let span = tracer?.begin(envelopes, of: queue)
         do {
             var opened = envelopes
             for position in opened.indices {
@@ -52,8 +63,10 @@ struct JobRunner: Sendable {
                 opened[position].payload = payload
             }
             try await registry.setHandlers[envelopes[0].name]!(opened, outbox, database)
+            span?.end(.done)
             return envelopes.map { _ in .done }
         } catch {
+            span?.end(.handedBack)
             if run.stopped != nil { return envelopes.map { _ in .handedBack } }
             logger.debug("a set of jobs failed, each is done alone", metadata: ["error": "\(error)"])
             var outcomes: [RedisQueue.Outcome] = []
@@ -62,10 +75,12 @@ struct JobRunner: Sendable {
         }
     }
 
-    private func handle(_ envelope: JobEnvelope) async throws {
+    private func handle(_ envelope: JobEnvelope, below span: String?) async throws {
         if envelope.isSerial, try await !outbox.hasTurn(envelope) { throw JobIsSettled() }
         var envelope = envelope
         envelope.payload = try await payload(of: envelope)
+        // Seen by the handler alone: a later try hangs below whoever enqueued the job, like this one.
+        if let span { envelope.traceparent = span }
         let context = JobContext(envelope: envelope, logger: logger, outbox: outbox, database: database)
         guard let handler = registry.handlers[envelope.name] else {
             // In a rolling deployment a newer worker of the same queue may know the name: wait for it, a day.
@@ -192,6 +207,9 @@ extension Logger {
         copy[metadataKey: "job"] = "\(envelope.id.lowercased)"
         copy[metadataKey: "name"] = "\(envelope.name)"
         copy[metadataKey: "tenant"] = "\(envelope.tenant)"
+        if let trace = SpanContext(traceparent: envelope.traceparent)?.traceID {
+            copy[metadataKey: "trace"] = "\(trace)"
+        }
         return copy
     }
 }

@@ -3,6 +3,7 @@ import Foundation
 import Logging
 import Redis
 import ServiceLifecycle
+import Spans
 import Synchronization
 
 /// Runs the jobs of one queue, up to `concurrency` at a time, until graceful shutdown.
@@ -20,6 +21,8 @@ package final class QueueWorker: Service {
         package var lease: Duration = .seconds(6)
         /// How long running jobs may go on after a graceful shutdown began.
         package var grace: Duration = .seconds(20)
+        /// Where runs are told of; nil where nobody traces.
+        package var tracer: SpanTracer?
 
         package init() {}
     }
@@ -55,7 +58,9 @@ package final class QueueWorker: Service {
         self.pulse = pulse
         let signals = (0..<queue.shards).map { _ in Signal() }
         let slots = WorkerSlots(settings.concurrency, signals: signals)
-        let runner = JobRunner(registry: registry, outbox: outbox, database: database, queue: name, logger: logger)
+        let runner = JobRunner(
+            registry: registry, outbox: outbox, database: database, queue: name, tracer: settings.tracer, logger: logger
+        )
         let bell = Bell(queue: queue, signals: signals)
         self.bell = bell
         lanes = signals.enumerated().map { shard, signal in

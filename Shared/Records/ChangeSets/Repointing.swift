@@ -119,7 +119,7 @@ package struct Repointing: Sendable {
                 """, [transaction.tenant.parameter, .uuid(note.merged), .text(last)])
             let write = WriteContext(
                 tenant: transaction.tenant, job: "merge", defaults: try await TenantDefaults(transaction),
-                requestID: "job:\(context.jobID.lowercased)", traceparent: context.envelope.traceparent,
+                requestID: "job:\(context.jobID.lowercased)", traceparent: context.traceparent,
                 changeSet: note.merge)
             for row in 0..<rows.count {
                 try await store.change(

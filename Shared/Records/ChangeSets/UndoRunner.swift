@@ -121,7 +121,7 @@ package struct UndoRunner: Sendable {
                         let write = WriteContext(
                             tenant: transaction.tenant, job: "undo", actor: job.actor,
                             defaults: try await TenantDefaults(transaction),
-                            requestID: "job:\(context.jobID.lowercased)", traceparent: context.envelope.traceparent,
+                            requestID: "job:\(context.jobID.lowercased)", traceparent: context.traceparent,
                             changeSet: job.undoing)
                         let reversals = try await store.reversals(
                             of: job.changeSet, batch, undoing: job.undoing, in: transaction)

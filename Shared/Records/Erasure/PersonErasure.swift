@@ -142,7 +142,7 @@ package struct PersonErasure: Sendable {
             let records = (0..<rows.count).map { Record(rows, $0, type: type) }
             let write = WriteContext(
                 tenant: transaction.tenant, job: "erase", actor: note.actor, defaults: .neutral,
-                requestID: "job:\(context.jobID.lowercased)", traceparent: context.envelope.traceparent,
+                requestID: "job:\(context.jobID.lowercased)", traceparent: context.traceparent,
                 changeSet: note.erasure)
             transaction.later(
                 Statement(

@@ -82,7 +82,7 @@ package struct ImportRunner: Sendable {
         let write = WriteContext(
             tenant: transaction.tenant, job: "import", actor: rows.text(0, 5), defaults: defaults,
             requestID: "job:\(context.jobID.lowercased)",
-            traceparent: context.envelope.traceparent, changeSet: rows.uuid(0, 4)!, isAsked: true)
+            traceparent: context.traceparent, changeSet: rows.uuid(0, 4)!, isAsked: true)
         let position = try JSONParser.parse((rows.text(0, 3) ?? "{}").utf8)
         return ImportPlan(
             id: id, schema: schema, options: try ImportOptions(options, catalogue: store.catalogue),

@@ -7,7 +7,7 @@ extension WriteContext {
     package init(job name: String, _ context: JobContext, _ transaction: TenantTransaction) async throws {
         self.init(
             tenant: transaction.tenant, job: name, defaults: try await TenantDefaults(transaction),
-            requestID: "job:\(context.jobID.lowercased)", traceparent: context.envelope.traceparent)
+            requestID: "job:\(context.jobID.lowercased)", traceparent: context.traceparent)
     }
 }
 

@@ -8,7 +8,9 @@ import Metrics
 import NIOCore
 import NIOHTTP1
 import Records
+import Spans
 import Tenancy
+import Tracing
 
 /// What a request carries besides itself.
 struct ServiceRequestContext: RequestContext {
@@ -35,27 +37,31 @@ struct ServiceResponder: HTTPResponder {
     private let strays = RouteTimers(route: "unknown", method: "any")
     let maximumBody: Int
     let proxies: TrustedProxies
+    let tracer: SpanTracer
     let logger: Logger
 
     func respond(to request: Request, context: Context) async throws -> Response {
         let started = ContinuousClock.now
         let requestID = Self.requestID(request.headers)
-        let trace = request.headers[.traceparent].flatMap(TraceContext.init)?.child() ?? .fresh()
         var answer: EndpointResponse
         // A refusal belongs to its route as much as a good answer; what matched none is counted together.
         let target = Target(request, table)
+        let span = begin(request, target, requestID: requestID)
+        let trace = span.context.spanContext!
         do {
             let client = proxies.client(peer: context.peer, forwardedFor: request.headers[.forwardedFor])
-            answer = try await self.answer(request, target, client: client, requestID: requestID, trace: trace)
+            answer = try await self.answer(request, target, client: client, requestID: requestID, span: span)
         } catch let error as HTTPParserError {
+            span.end()
             throw error
         } catch {
             answer = problem(error, requestID: requestID, request)
         }
         answer.headers.append((.requestID, requestID))
-        answer.headers.append((.traceparent, trace.header))
+        answer.headers.append((.traceparent, trace.traceparent))
         let took = ContinuousClock.now - started
         (target.route?.timers ?? strays).record(took, status: answer.status)
+        end(span, status: answer.status)
         if answer.status >= 500 || logger.logLevel <= .debug {
             logger.log(
                 level: answer.status >= 500 ? .error : .debug, "request",
@@ -85,8 +91,34 @@ struct ServiceResponder: HTTPResponder {
         var route: RouteTable.Route? { if case .found(let route, _) = match { route } else { nil } }
     }
 
+    /// The span of a request, in its caller's trace or a new one. Named after the route: addresses hold ids, and every
+    /// one would be a name of its own.
+    private func begin(_ request: Request, _ target: Target, requestID: String) -> TraceSpan {
+        var context = InstrumentationContext.topLevel
+        if let header = request.headers[.traceparent] { context.spanContext = SpanContext(traceparent: header) }
+        let route = target.route?.endpoint.path
+        let span = tracer.startSpan(
+            route.map { "\(request.method.rawValue) \($0)" } ?? request.method.rawValue, context: context,
+            ofKind: .server)
+        guard span.isRecording else { return span }
+        span.updateAttributes { attributes in
+            attributes["http.request.method"] = request.method.rawValue
+            if let route { attributes["http.route"] = route }
+            attributes["guanxi.request"] = requestID
+        }
+        return span
+    }
+
+    private func end(_ span: TraceSpan, status: Int) {
+        if span.isRecording {
+            span.attributes["http.response.status_code"] = Int64(status)
+            if status >= 500 { span.setStatus(SpanStatus(code: .error)) }
+        }
+        span.end()
+    }
+
     private func answer(
-        _ request: Request, _ target: Target, client: String?, requestID: String, trace: TraceContext
+        _ request: Request, _ target: Target, client: String?, requestID: String, span: TraceSpan
     ) async throws -> EndpointResponse {
         let endpoint: Endpoint
         let values: [String: String]
@@ -108,6 +140,7 @@ struct ServiceResponder: HTTPResponder {
             if principal.isSuspended { throw Problem(403, "tenant_suspended", "This tenant is suspended.") }
             let verdict = limiter.take(principal)
             meter.count(principal, isRefused: verdict.retryAfter != nil)
+            if span.isRecording { span.attributes["guanxi.tenant"] = principal.tenant.rawValue }
             limits = [
                 (.rateLimitPolicy, "\"default\";q=\(verdict.limit);w=1"),
                 (.rateLimit, "\"default\";r=\(verdict.remaining);t=\(verdict.retryAfter ?? 1)"),
@@ -123,7 +156,8 @@ struct ServiceResponder: HTTPResponder {
         let bearer = principal ?? Self.nobody
         let endpointRequest = EndpointRequest(
             principal: bearer,
-            context: WriteContext(principal: bearer, requestID: requestID, traceparent: trace.header),
+            context: WriteContext(
+                principal: bearer, requestID: requestID, traceparent: span.context.spanContext?.traceparent),
             path: values, query: query, headers: request.headers, body: request.body,
             prefix: Self.prefix(request.headers), client: client,
             maximumBody: maximumBody)

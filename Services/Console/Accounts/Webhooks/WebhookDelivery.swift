@@ -37,7 +37,7 @@ struct WebhookFanOut {
                 store.outbox.enqueue(
                     try deliveries.map {
                         try PendingJob(
-                            DeliverWebhookJob(delivery: $0.id, run: 1), traceparent: context.envelope.traceparent)
+                            DeliverWebhookJob(delivery: $0.id, run: 1), traceparent: context.traceparent)
                     }, in: transaction)
             }
         }
