@@ -98,6 +98,31 @@ struct RecordSurfaceTests {
         #expect(try await client.upload(options: ["type": "contact"], file: file).json != first.json)
     }
 
+    @Test("a cancelled import imports nothing; asked again it is still cancelled, and one that is over is not")
+    func cancelledImport() async throws {
+        let platform = try await TestPlatform(["contacts serve"])
+        let tenant = try await platform.tenant("cancels")
+        let client = platform.client("contacts", token: tenant.key)
+        func start(_ name: String) async throws -> String {
+            let answer = try await client.upload(
+                options: ["type": "contact"], file: Array("given_name\n\(name)\n".utf8))
+            return answer.json["job_id"]!.text!
+        }
+        let cancelled = try await start("Never")
+        let kept = try await start("Kept")
+        for _ in 0..<2 {
+            let answer = try await client.post("/v1/jobs/\(cancelled)/cancel", [:])
+            #expect(answer.status == 200 && answer.json["state"] == "cancelled", "\(answer.text)")
+        }
+        try await platform.start("contacts work")
+        try await eventually("the other import is done") {
+            try await client.get("/v1/jobs/\(kept)").json["state"] == "done"
+        }
+        #expect(try await client.get("/v1/contacts").json["items"]?.array?.map { $0["given_name"] } == ["Kept"])
+        #expect(try await client.post("/v1/jobs/\(kept)/cancel", [:]).json["code"] == "already_over")
+        #expect(try await client.post("/v1/jobs/\(UUID())/cancel", [:]).status == 404)
+    }
+
     @Test("the same key and body gives the first answer again, another body is refused, and nothing is done twice")
     func idempotency() async throws {
         let platform = try await TestPlatform(["contacts serve", "opportunities serve"])
@@ -133,6 +158,16 @@ struct RecordSurfaceTests {
             return try await group.reduce(into: []) { $0.append($1) }
         }
         #expect(Set(deals.map(\.text)).count == 1, "\(deals.map(\.text))")
+        // A conversion asked for again gets the first answer, not that it is under way.
+        let lead = try await sales.post("/v1/leads", ["family_name": "Lead"]).json["id"]!.text!
+        func convert(_ name: String) async throws -> Answer {
+            try await sales.post("/v1/leads/\(lead)/conversion", ["name": .string(name)], key: "lead-12345678")
+        }
+        let converted = try await convert("Tea")
+        let again = try await convert("Tea")
+        #expect(converted.status == 202 && again.status == 202 && again.text == converted.text, "\(again.text)")
+        #expect(again.header("idempotency-replayed") == "true")
+        #expect(try await convert("Coffee").status == 422)
     }
 
     @Test("pages hold every record once, whatever is written between them")

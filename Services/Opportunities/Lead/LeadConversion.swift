@@ -18,6 +18,7 @@ struct LeadConversion {
 
     var endpoint: Endpoint {
         let documentation = EndpointDocumentation {
+            $0.parameters = [RecordParameters.idempotencyKey]
             $0.body = [
                 "type": "object", "additionalProperties": false,
                 "properties": [
@@ -45,7 +46,7 @@ struct LeadConversion {
             let wanted = try Self.wanted(body, request.context.defaults)
             let scope = try request.context.scope(of: .update, on: Lead.type)
             _ = try request.context.scope(of: .create, on: Opportunity.type)
-            let lead = try await store.database.withTenant(request.context.tenant) { transaction in
+            let result = try await store.writing(Lead.type, dryRun: false, request.context) { transaction in
                 let lead = try await store.found(Lead.type, id, scope, request.context, in: transaction)
                 guard try await Opportunity.hasFirstStage(transaction) else {
                     throw Opportunity.noStage("/pipeline_id")
@@ -60,10 +61,11 @@ struct LeadConversion {
                     email: lead.text("email"), phone: lead.text("phone"), company: lead.text("company"),
                     owner: lead.uuid("owner_id"))
                 store.outbox.enqueue([try PendingJob(job, traceparent: request.context.traceparent)], in: transaction)
-                return try await store.change(Lead.type, lead, setting: values, request.context, in: transaction)
+                let marked = try await store.change(Lead.type, lead, setting: values, request.context, in: transaction)
+                return WriteResult(
+                    status: 202, id: id, version: marked.version, body: request.context.json(marked, Lead.type))
             }
-            return EndpointResponse(
-                202, request.context.json(lead, Lead.type), headers: [(.eTag, "\"\(lead.version)\"")])
+            return EndpointResponse(result, to: request)
         }
     }
 

@@ -81,12 +81,25 @@ extension CommonEndpoints {
                     throw Problem.notFound("job")
                 }
             } catch let error as DatabaseError where error.code == .uniqueViolation {
-                throw Problem(409, "already_over", "The job is over.")
+                // Whoever asks twice, since the first answer was lost, is told that it is cancelled.
+                guard try await state(of: id, tenant) == "cancelled" else {
+                    throw Problem(409, "already_over", "The job is over.")
+                }
             }
             await store.outbox.cancel(
                 id, tenant: tenant, inServiceQueues: ["\(schema).import", "\(schema).default", "\(schema).events"])
             return try await jobState(id, request)
         }
+    }
+
+    private func state(of job: UUID, _ tenant: TenantID) async throws -> String? {
+        let rows = try await store.database.query(
+            tenant: tenant,
+            Statement(
+                "select state from \(schema).job_status where tenant_id = $1 and id = $2",
+                [tenant.parameter, .uuid(job)]),
+            readOnly: true)
+        return rows.isEmpty ? nil : rows.text(0, 0)
     }
 
     /// Whoever may import a type may follow and cancel its imports; other jobs are the administrators'.
