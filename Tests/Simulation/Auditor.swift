@@ -11,8 +11,11 @@ struct Auditor {
         var running = 0
         /// What is in force as far as anybody told Redis; nil where that is not known.
         var share: RedisQueue.Share? = RedisQueue.Share()
-        /// Starts since the bucket was last full, in the bucket's time, which never goes back.
+        /// Starts under the share in force, each at the earliest time up to which its bucket may have been filled then:
+        /// that never goes back.
         var starts: [Int] = []
+        /// The latest time up to which the bucket may be filled: how far Redis's clock ever was under that share.
+        var filled = 0
         /// Cost of what was started, and of the dearest job there is, for fairness.
         var served = 0.0
         var dearest = 0.0
@@ -58,10 +61,21 @@ struct Auditor {
         virtualTime = -1
         rest()
         for tenant in plan.tenants {
-            standing[tenant]!.running = 0
-            standing[tenant]!.starts = []
+            // At the older state a cap may just have been lowered below what ran.
+            standing[tenant]!.running = isOlder ? .max : 0
             if isOlder { standing[tenant]!.share = nil }
+            emptyBucket(of: tenant)
         }
+    }
+
+    private mutating func emptyBucket(of tenant: TenantID) {
+        standing[tenant]!.starts = []
+        standing[tenant]!.filled = 0
+    }
+
+    /// Redis's clock says `time` to whatever comes next.
+    mutating func clock(_ time: Int) {
+        for tenant in plan.tenants { standing[tenant]!.filled = max(time, standing[tenant]!.filled) }
     }
 
     /// Something came between two tenants' service that fairness says nothing of.
@@ -71,13 +85,13 @@ struct Auditor {
 
     mutating func sharesAreUnsure(of tenant: TenantID) {
         standing[tenant]!.share = nil
-        standing[tenant]!.starts = []
+        emptyBucket(of: tenant)
         rest()
     }
 
     mutating func inForce(_ share: RedisQueue.Share, of tenant: TenantID) {
         standing[tenant]!.share = share
-        standing[tenant]!.starts = []
+        emptyBucket(of: tenant)
     }
 
     /// A job that may be fetched one day.
@@ -94,12 +108,11 @@ struct Auditor {
             standing[tenant]!.served += cost / share.weight
             if share.isHeld { report("a job of tenant \(tenant) was started while it was held") }
             if share.rate == 0 { continue }
-            let latest = max(time, standing[tenant]!.starts.last ?? time)
-            standing[tenant]!.starts.append(latest)
+            standing[tenant]!.starts.append(max(time, standing[tenant]!.starts.last ?? time))
             let starts = standing[tenant]!.starts
             for (index, start) in starts.enumerated() {
                 let count = Double(starts.count - index)
-                let allowed = share.burst + share.rate * Double(latest - start) / 1000
+                let allowed = share.burst + share.rate * Double(standing[tenant]!.filled - start) / 1000
                 if count > allowed + 0.001 {
                     report("tenant \(tenant) started \(count) jobs where \(allowed) were allowed")
                     break

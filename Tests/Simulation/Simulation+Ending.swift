@@ -33,10 +33,11 @@ extension Simulation {
     /// True once every committed job is settled and every process that ran is gone of its own will.
     func isSettled() async throws -> Bool {
         if !isStopping {
-            let isBusy = processes.contains { process in
-                if case .producer = process.role { return !process.isOver && !hosts[process.host].isKilled }
-                if case .operating = process.role { return !process.isOver }
-                return false
+            let isBusy = alive.contains { id in
+                switch processes[id].role {
+                case .producer, .operating: true
+                default: false
+                }
             }
             guard !isBusy, postgres.backlog.isEmpty, postgres.isRecovered || postgres.epoch == nil,
                 postgres.outbox.allSatisfy({
@@ -129,8 +130,7 @@ extension Simulation {
         if !last.jobs.isEmpty { auditor.report("jobs were left: \(last.jobs.map(\.id.short))") }
         let allowed: Set<String> = ["T", "sh", "bell", "x", "xj"]
         let prefix = queue.prefix(0)
-        let found = try await redis.command(["KEYS", .text(prefix + "*")]).array ?? []
-        for key in found.compactMap(\.text).sorted() {
+        for key in try await keys().sorted() {
             let name = String(key.dropFirst(prefix.count))
             if !allowed.contains(name) { auditor.report("the key \(name) was left behind") }
         }
@@ -138,7 +138,6 @@ extension Simulation {
 
     /// Leaves nothing in Redis, whatever went wrong.
     func clean() async throws {
-        let found = try await redis.command(["KEYS", .text(queue.prefix(0) + "*")]).array ?? []
-        _ = try await redis.command(["DEL", "-"] + found.compactMap { $0.text.map { .text($0) } })
+        _ = try await redis.command(["DEL", "-"] + keys().map { .text($0) })
     }
 }

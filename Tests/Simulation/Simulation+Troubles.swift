@@ -128,19 +128,19 @@ extension Simulation {
 
     // MARK: Redis forgets
 
-    private var keys: [String] {
-        let lists = plan.tenants.flatMap { tenant in (0...2).map { "r:\(tenant):\($0)" } }
-        let fixed = ["T", "act", "park", "u", "wk", "d", "dj", "x", "xj", "cx", "seq", "bell"]
-        return (fixed + lists + auditor.workers.map { "w:\($0)" }).map { queue.prefix(0) + $0 }
+    /// All that Redis holds of this schedule's queue.
+    func keys() async throws -> [String] {
+        let found = try await redis.command(["KEYS", .text(queue.prefix(0) + "*")]).array ?? []
+        return found.compactMap(\.text)
     }
 
     private func flush() async throws {
-        _ = try await redis.command(["DEL"] + keys.map { .text($0) })
+        _ = try await redis.command(["DEL", "-"] + keys().map { .text($0) })
         auditor.redisForgot(isOlder: false)
     }
 
     private func takeSnapshot() async throws {
-        snapshot = try await redis.look(Self.dump, key: queue.prefix(0), keys.map { .text($0) }).array ?? []
+        snapshot = try await redis.look(Self.dump, key: queue.prefix(0), keys().map { .text($0) }).array ?? []
     }
 
     /// Redis goes on as it was when the snapshot was taken: another replica, which had not heard all.

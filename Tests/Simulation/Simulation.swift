@@ -133,7 +133,7 @@ actor Simulation {
         var nextTrouble = random.number(0...plan.calm)
         while auditor.problems.isEmpty {
             if isTroubled && elapsed >= plan.duration { try await endTroubles() }
-            if !isTroubled, try await isSettled() { break }
+            if !isTroubled && (isStopping || turns % 4 == 0), try await isSettled() { break }
             if turns > limit {
                 try await describeStandstill()
                 break
@@ -211,6 +211,7 @@ actor Simulation {
         }
         if isTraced { note("\(processes[id].host)/\(id) \(processes[id].role) \(fault.map { "\($0)" } ?? "")") }
         redis.prepare(now: redisNow, fault: fault, isDown: elapsed < redisUpAt)
+        auditor.clock(redisNow)
         await resume(id, nil)
         while let host = doomed.popLast() {
             let isDeath = !hosts[host].isStopping

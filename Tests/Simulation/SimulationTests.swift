@@ -4,7 +4,7 @@ import Testing
 @Suite("Simulation", .serialized)
 struct SimulationTests {
     /// How many schedules: `GUANXI_SEEDS` for a longer run.
-    static let count = number("GUANXI_SEEDS") ?? 1000
+    static let count = number("GUANXI_SEEDS") ?? 10_000
     /// One schedule to play again, with each of its steps printed.
     static let seed = number("GUANXI_SEED")
 
