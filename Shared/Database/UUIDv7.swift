@@ -94,13 +94,22 @@ package enum RandomBits {
 
     /// 128 of them.
     package static func pair() -> (UInt64, UInt64) {
+        take(2) { ($0[$1], $0[$1 + 1]) }
+    }
+
+    /// 64 of them.
+    package static func word() -> UInt64 {
+        take(1) { $0[$1] }
+    }
+
+    private static func take<Bits>(_ count: Int, _ bits: ([UInt64], Int) -> Bits) -> Bits {
         pool.withLock { pool in
-            if pool.next + 2 > pool.words.count {
+            if pool.next + count > pool.words.count {
                 pool.words.withUnsafeMutableBytes { arc4random_buf($0.baseAddress!, $0.count) }
                 pool.next = 0
             }
-            defer { pool.next += 2 }
-            return (pool.words[pool.next], pool.words[pool.next + 1])
+            defer { pool.next += count }
+            return bits(pool.words, pool.next)
         }
     }
 }

@@ -88,6 +88,28 @@ package final class RedisClient: Sendable {
         throw RedisError(code: .refused, message: "the script could not be loaded")
     }
 
+    /// Runs `script` with each of `calls`, in this order, and gives the replies. Where the topology has one master, the
+    /// calls travel together, so that they cost one wait; between two of them Redis serves others. Throws what the first
+    /// that failed said; those after it may have run all the same. A server that forgets the script in their midst, as
+    /// after a failover, may run some later than those that follow.
+    package func run(
+        _ script: RedisScript, keys: [String], calls: [[RedisArgument]]
+    ) async throws(RedisError) -> [RedisValue] {
+        guard let primary, calls.count > 1, let digest = digests.withLock({ $0[script.number] }) else {
+            var replies: [RedisValue] = []
+            for call in calls { replies.append(try await run(script, keys: keys, call)) }
+            return replies
+        }
+        let head: [RedisArgument] = ["EVALSHA", .text(digest), .int(keys.count)] + keys.map { .text($0) }
+        var replies = try await primary.send(calls.map { head + $0 })
+        for position in replies.indices {
+            guard case .error(let message) = replies[position] else { continue }
+            guard message.hasPrefix("NOSCRIPT") else { throw RedisError(code: .refused, message: message) }
+            replies[position] = try await run(script, keys: keys, calls[position])
+        }
+        return replies
+    }
+
     private func load(_ script: RedisScript, key: String) async throws(RedisError) -> String {
         let reply = try await command(key: key, ["SCRIPT", "LOAD", .text(script.source)])
         guard let digest = reply.text else {

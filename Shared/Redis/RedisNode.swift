@@ -1,22 +1,27 @@
 import Synchronization
 import ThreadExecutor
 
-/// A command on its way: its arguments and who waits for the answer.
-struct RedisRequest: Sendable {
-    let command: [RedisArgument]
-    let reply: CheckedContinuation<Result<RedisValue, RedisError>, Never>
-}
-
 /// A connection with its thread: commands of concurrent callers travel in one pipeline.
 ///
 /// A caller who finds the connection at rest speaks for itself, on its own thread: to wake another, and be woken by it,
 /// costs more than most commands do. It waits no longer than `patience`, so that no thread of Swift's pool is held up by
 /// a slow command; the connection's own thread then collects the reply.
 final class RedisNode: Sendable {
+    private typealias Caller<Answer> = CheckedContinuation<Result<Answer, RedisError>, Never>
+
     private enum Request: Sendable {
-        case command(RedisRequest)
+        case command([RedisArgument], Caller<RedisValue>)
+        /// Commands that one caller sends in this order.
+        case commands([[RedisArgument]], Caller<[RedisValue]>)
         /// The reply to a command that its caller has sent.
-        case reply(CheckedContinuation<Result<RedisValue, RedisError>, Never>)
+        case reply(Caller<RedisValue>)
+
+        func fail(_ error: RedisError) {
+            switch self {
+            case .command(_, let caller), .reply(let caller): caller.resume(returning: .failure(error))
+            case .commands(_, let caller): caller.resume(returning: .failure(error))
+            }
+        }
     }
 
     /// What whoever speaks holds.
@@ -67,14 +72,18 @@ final class RedisNode: Sendable {
             line.isOwed = false
             line.collected = Result { () throws(RedisError) in try connection.reply() }
         }
-        var commands: [RedisRequest] = []
+        var commands: [[RedisArgument]] = []
+        var waiting: [Request] = []
         for request in batch {
             switch request {
-            case .command(let command): commands.append(command)
+            case .command(let command, _): commands.append(command)
+            case .commands(let several, _): commands += several
             case .reply(let caller):
                 caller.resume(returning: line.collected!)
                 line.collected = nil
+                continue
             }
+            waiting.append(request)
         }
         if commands.isEmpty { return }
         do {
@@ -85,16 +94,25 @@ final class RedisNode: Sendable {
             line.backoff.reset()
         } catch {
             line.backoff.failed()
-            for request in commands { request.reply.resume(returning: .failure(error)) }
+            for request in waiting { request.fail(error) }
             return
         }
         do {
-            let replies = try connection.roundTrip(commands.map(\.command))
-            for (request, reply) in zip(commands, replies) { request.reply.resume(returning: .success(reply)) }
+            let replies = try connection.roundTrip(commands)
+            var rest = replies[...]
+            for request in waiting {
+                switch request {
+                case .command(_, let caller): caller.resume(returning: .success(rest.removeFirst()))
+                case .commands(let several, let caller):
+                    caller.resume(returning: .success(Array(rest.prefix(several.count))))
+                    rest.removeFirst(several.count)
+                case .reply: break
+                }
+            }
             // A replica that was master a moment ago, or a master that is going: ask again where to go.
             if replies.contains(where: { $0.isFailover }) { connection.close() }
         } catch {
-            for request in commands { request.reply.resume(returning: .failure(error)) }
+            for request in waiting { request.fail(error) }
         }
     }
 
@@ -105,8 +123,13 @@ final class RedisNode: Sendable {
         case .underWay:
             return try await ask { .reply($0) }
         case .notTried:
-            return try await ask { .command(RedisRequest(command: command, reply: $0)) }
+            return try await ask { .command(command, $0) }
         }
+    }
+
+    /// Sends commands one after the other without waiting in between. An error says nothing of how many were executed.
+    func send(_ commands: [[RedisArgument]]) async throws(RedisError) -> [RedisValue] {
+        commands.isEmpty ? [] : try await ask { .commands(commands, $0) }
     }
 
     /// Speaks on the caller's own thread if nobody else does.
@@ -134,13 +157,10 @@ final class RedisNode: Sendable {
         return attempt ?? .notTried
     }
 
-    private func ask(
-        _ request: (CheckedContinuation<Result<RedisValue, RedisError>, Never>) -> Request
-    ) async throws(RedisError) -> RedisValue {
-        let result: Result<RedisValue, RedisError> = await withCheckedContinuation { continuation in
-            if !requests.push(request(continuation)) {
-                continuation.resume(returning: .failure(RedisError(code: .closed, message: "the client is closed")))
-            }
+    private func ask<Answer>(_ request: (Caller<Answer>) -> Request) async throws(RedisError) -> Answer {
+        let result: Result<Answer, RedisError> = await withCheckedContinuation { caller in
+            let request = request(caller)
+            if !requests.push(request) { request.fail(RedisError(code: .closed, message: "the client is closed")) }
         }
         return try result.get()
     }

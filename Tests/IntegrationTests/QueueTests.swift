@@ -286,6 +286,26 @@ struct QueueTests {
         try await bench.stop()
     }
 
+    @Test("however many are enqueued at once, they keep their order")
+    func order() async throws {
+        let bench = try await QueueBench()
+        let queue = RedisQueue(name: ProbeJob.queue, redis: bench.client)
+        try await queue.setEpoch(1)
+        try await queue.register(worker: "w", lease: .seconds(60))
+        for count in [1, 99, 100, 101, 1234] {
+            let jobs = try (0..<count).map {
+                (
+                    JobEnvelope(try PendingJob(ProbeJob(number: $0)), tenant: TenantID(1), origin: "contacts"),
+                    nil as Date?
+                )
+            }
+            #expect(try await queue.enqueue(jobs).added == count)
+            #expect(try await queue.enqueue(jobs).added == 0)
+            let fetched = try await queue.exchange(worker: "w", epoch: 1, wanted: 2000, acknowledging: [])
+            #expect(fetched.jobs.map(\.id) == jobs.map(\.0.id))
+        }
+    }
+
     @Test("a quiet tenant's jobs do not wait behind a flood")
     func fairness() async throws {
         let bench = try await QueueBench()

@@ -62,6 +62,39 @@ struct RedisTests {
         await #expect(throws: RedisError.self) { try await client.run(RedisScript("return nope("), keys: ["a"], []) }
     }
 
+    @Test("calls that travel together are run in their order, whatever others send meanwhile")
+    func calls() async throws {
+        let redis = try await TestRedis()
+        let client = try redis.client()
+        let append = RedisScript("return redis.call('RPUSH', KEYS[1], unpack(ARGV))")
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for caller in 0..<4 {
+                group.addTask {
+                    for turn in 0..<20 {
+                        let calls: [[RedisArgument]] = (0..<30).map { [.text("\(turn * 30 + $0)")] }
+                        let replies = try await client.run(append, keys: ["l\(caller)"], calls: calls)
+                        #expect(replies.map(\.int) == (0..<30).map { turn * 30 + $0 + 1 })
+                    }
+                }
+            }
+            try await group.waitForAll()
+        }
+        for caller in 0..<4 {
+            let list = try await client.command(key: "a", ["LRANGE", "l\(caller)", 0, -1]).array ?? []
+            #expect(list.map(\.text) == (0..<600).map { "\($0)" })
+        }
+        let picky = RedisScript("if ARGV[1] == 'x' then return redis.error_reply('BAD x') end return ARGV[1]")
+        _ = try await client.run(picky, keys: ["a"], ["a"])
+        await #expect(throws: RedisError.self) {
+            try await client.run(picky, keys: ["a"], calls: [["a"], ["x"], ["b"]])
+        }
+        #expect(try await client.run(picky, keys: ["a"], calls: []).isEmpty)
+        _ = try await client.command(key: "a", ["SCRIPT", "FLUSH"])
+        #expect(try await client.run(picky, keys: ["a"], calls: [["a"], ["b"]]).map(\.text) == ["a", "b"])
+        client.close()
+        await #expect(throws: RedisError.self) { try await client.run(picky, keys: ["a"], calls: [["a"], ["b"]]) }
+    }
+
     @Test("a blocked read gets what is pushed, and nothing after its time")
     func blocking() async throws {
         let redis = try await TestRedis()

@@ -73,6 +73,14 @@ final class SimulatedRedis: ScriptRunner {
         }
     }
 
+    func run(
+        _ script: RedisScript, keys: [String], calls: [[RedisArgument]]
+    ) async throws(RedisError) -> [RedisValue] {
+        var replies: [RedisValue] = []
+        for call in calls { replies.append(try await run(script, keys: keys, call)) }
+        return replies
+    }
+
     /// Runs a script on the way that nothing breaks.
     func look(_ script: RedisScript, key: String, _ arguments: [RedisArgument]) async throws(RedisError) -> RedisValue {
         try await client.run(script, keys: [key], arguments)

@@ -2,6 +2,7 @@
 what they saw with what was asked and with what the servers do alone."""
 
 import argparse
+import atexit
 import json
 import os
 import signal
@@ -39,7 +40,7 @@ def part(*words):
     """Runs one part of the benchmark's program to its end; gives its line of JSON."""
     out = subprocess.run([*command(words[0]), *map(str, words[1:])], capture_output=True, text=True)
     if out.returncode:
-        raise RuntimeError(out.stderr)
+        raise RuntimeError(f"{words[0]} ended with {out.returncode}: {out.stderr}")
     return json.loads(out.stdout.strip().splitlines()[-1])
 
 
@@ -54,6 +55,8 @@ class Worker:
     def __init__(self, concurrency=64, queue="contacts.benchmark"):
         words = [*command("work"), "--concurrency", str(concurrency), "--queue", queue]
         self.process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        # Whatever becomes of this program, no worker outlives it.
+        atexit.register(self.process.kill)
         if self.process.stdout.readline().strip() != "ready":
             raise RuntimeError("the worker did not start")
 

@@ -7,6 +7,11 @@ package protocol ScriptRunner: Sendable {
     func run(
         _ script: RedisScript, keys: [String], _ arguments: [RedisArgument]
     ) async throws(RedisError) -> RedisValue
+
+    /// The same with each of `calls`, in this order.
+    func run(
+        _ script: RedisScript, keys: [String], calls: [[RedisArgument]]
+    ) async throws(RedisError) -> [RedisValue]
 }
 
 extension RedisClient: ScriptRunner {}
@@ -134,7 +139,7 @@ package struct RedisQueue: Sendable {
 
     /// Adds jobs whose ids Redis does not know yet; sending twice is harmless.
     ///
-    /// Sent in pieces of 500, so that no script holds Redis for long.
+    /// Sent in small pieces, so that no script holds Redis for long.
     ///
     /// - Parameters:
     ///   - window: how many jobs of one tenant may wait in Redis; 0 for any number. Ephemeral jobs are never refused:
@@ -150,25 +155,43 @@ package struct RedisQueue: Sendable {
         for (shard, positions) in pieces {
             var start = 0
             while start < positions.count {
-                let piece = Self.groups(jobs, positions[start..<min(start + 500, positions.count)])
-                var arguments: [RedisArgument] = [.int(window), fromBacklog ? "refill" : ""]
-                arguments.reserveCapacity(2 + 5 * piece.count + 500)
-                for (kind, group) in piece {
-                    arguments += [
-                        .text(kind.tenant.description), .int(Int(kind.priority)), .int(kind.due),
-                        kind.isEphemeral ? 1 : 0, .int(group.count),
-                    ]
-                    for position in group { arguments.append(.bytes(jobs[position].0.encoded)) }
+                let end = min(start + Self.together, positions.count)
+                let pieces = stride(from: start, to: end, by: Self.piece).map { first in
+                    Self.groups(jobs, positions[first..<min(first + Self.piece, end)])
                 }
-                let sent = piece.flatMap(\.positions)
-                let reply = try await scripts.run(QueueScripts.enqueue, keys: [prefix(shard)], arguments).array ?? []
-                result.added += reply.first?.int ?? 0
-                result.refused += reply.dropFirst().compactMap { $0.int.map { sent[$0] } }
-                start += sent.count
+                let calls = pieces.map { Self.arguments(of: $0, jobs, window: window, fromBacklog: fromBacklog) }
+                let replies = try await scripts.run(QueueScripts.enqueue, keys: [prefix(shard)], calls: calls)
+                for (piece, reply) in zip(pieces, replies) {
+                    let sent = piece.flatMap(\.positions)
+                    result.added += reply.array?.first?.int ?? 0
+                    result.refused += (reply.array ?? []).dropFirst().compactMap { $0.int.map { sent[$0] } }
+                }
+                start = end
             }
             if shards > 1 { try await ring(shard) }
         }
         return result
+    }
+
+    /// How many jobs one call adds: a call of five hundred made whoever came next wait a millisecond and a half.
+    private static let piece = 100
+    /// How many jobs are on their way at a time.
+    private static let together = 500
+
+    private static func arguments(
+        of piece: [(kind: Kind, positions: [Int])], _ jobs: [(JobEnvelope, runAt: Date?)], window: Int,
+        fromBacklog: Bool
+    ) -> [RedisArgument] {
+        var arguments: [RedisArgument] = [.int(window), fromBacklog ? "refill" : ""]
+        arguments.reserveCapacity(2 + 5 * piece.count + Self.piece)
+        for (kind, group) in piece {
+            arguments += [
+                .text(kind.tenant.description), .int(Int(kind.priority)), .int(kind.due),
+                kind.isEphemeral ? 1 : 0, .int(group.count),
+            ]
+            for position in group { arguments.append(.bytes(jobs[position].0.encoded)) }
+        }
+        return arguments
     }
 
     /// Jobs that one command of a script can take, together: many callers' jobs come one of this tenant, one of that.

@@ -8,12 +8,10 @@ func make(
     _ kind: String, tag: String, milliseconds: Double, payload: Int, number: Int = 0
 ) throws -> PendingJob {
     func body<Body: BenchmarkJob>(_: Body.Type) throws -> PendingJob {
-        // What the fields around it take is left out.
-        let filler = String(padding.prefix(max(0, payload - 60)))
         return try PendingJob(
             Body(
                 at: Date().timeIntervalSince1970, tag: tag, milliseconds: milliseconds > 0 ? milliseconds : nil,
-                number: number > 0 ? number : nil, filler: filler))
+                number: number > 0 ? number : nil, filler: filler(of: payload)))
     }
     var job =
         switch kind {
@@ -25,8 +23,18 @@ func make(
     return job
 }
 
-/// Made once: the queue is measured, not the making of text.
-private let padding = String(repeating: "x", count: 100_000)
+/// What fills a payload up to `length` bytes, beside the fields around it. Made once: the queue is measured, not the
+/// making of text.
+private func filler(of length: Int) -> String {
+    fillers.withLock { fillers in
+        if let known = fillers[length] { return known }
+        let made = String(repeating: "x", count: max(0, length - 60))
+        fillers[length] = made
+        return made
+    }
+}
+
+private let fillers = Mutex<[Int: String]>([:])
 
 /// The effect whose doing twice would show: a row per job.
 enum Effect {
