@@ -13,6 +13,7 @@ package struct OSThread: Sendable {
     ///
     /// Traps when the system refuses another thread: nothing sensible can go on without it.
     package static func start(_ body: @escaping @Sendable () -> Void) {
+        _ = leavesOpenSSLAlone
         var attributes = pthread_attr_t()
         pthread_attr_init(&attributes)
         pthread_attr_setstacksize(&attributes, 512 * 1024)
@@ -30,6 +31,15 @@ package struct OSThread: Sendable {
             }, box.toOpaque())
         precondition(status == 0, "pthread_create failed with \(status)")
     }
+
+    /// Keeps OpenSSL, which libpq and libcurl bring along, from freeing its state when the process exits: threads that end
+    /// at that moment free theirs too, and one of a thousand exits was a crash or never came. Said before the first use.
+    private static let leavesOpenSSLAlone: Bool = {
+        guard let symbol = dlsym(nil, "OPENSSL_init_crypto") else { return false }
+        typealias Initialize = @convention(c) (_ options: UInt64, _ settings: OpaquePointer?) -> Int32
+        let noAtExit: UInt64 = 0x0008_0000
+        return unsafeBitCast(symbol, to: Initialize.self)(noAtExit, nil) == 1
+    }()
 
     private final class Body: Sendable {
         let run: @Sendable () -> Void
