@@ -204,3 +204,12 @@ free_ports() {
 random_word() {
     od -An -N24 -tx1 /dev/urandom | tr -d ' \n' | cut -c 1-32
 }
+
+# Prints what a script says of itself at its head.
+print_help() { sed -n '2,/^[^#]/s/^#\( \|$\)//p' "$0"; }
+
+# Ends a script that was given what it does not know.
+refuse_argument() {
+    echo "unknown argument $1; see $0 --help" >&2
+    exit 64
+}
