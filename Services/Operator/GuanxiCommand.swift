@@ -25,7 +25,8 @@ struct GuanxiCommand: AsyncParsableCommand {
             Doctor.self, Bench.self, Demo.self,
         ])
 
-    /// Ends with 78 where a setting is missing or wrong, which no supervisor should try again; otherwise as the parser says.
+    /// Ends with 78 where a setting is missing or wrong, which no supervisor should try again, with 64 where it was called
+    /// wrongly, and with 1 where it failed.
     static func main() async {
         do {
             var command = try parseAsRoot()
@@ -37,6 +38,9 @@ struct GuanxiCommand: AsyncParsableCommand {
         } catch let problem as ConfigurationProblem {
             FileHandle.standardError.write(Data("guanxi: \(problem)\n".utf8))
             Foundation.exit(78)
+        } catch let mistake as WrongCall {
+            FileHandle.standardError.write(Data("Error: \(mistake.message)\n".utf8))
+            Foundation.exit(64)
         } catch {
             exit(withError: error)
         }
@@ -71,17 +75,6 @@ struct OperatorSession: Sendable {
     }
 }
 
-/// Rows as an aligned table for people.
-func printTable(_ header: [String], _ rows: [[String]]) {
-    let widths = header.indices.map { column in ([header] + rows).map { $0[column].count }.max() ?? 0 }
-    for row in [header] + rows {
-        let cells = row.enumerated().map { $1.padding(toLength: widths[$0], withPad: " ", startingAt: 0) }
-        var line = cells.joined(separator: "  ")
-        while line.last == " " { line.removeLast() }
-        print(line)
-    }
-}
-
 /// A value as JSON for programs.
 func printJSON(_ value: some Encodable) throws {
     let encoder = JSONEncoder()
@@ -89,5 +82,12 @@ func printJSON(_ value: some Encodable) throws {
     print(String(decoding: try encoder.encode(value), as: UTF8.self))
 }
 
-/// A mistake of whoever typed the command, told in one line.
-func usage(_ message: String) -> ValidationError { ValidationError(message) }
+/// A mistake of whoever typed the command that shows only when it runs, such as a tenant that is not there. Nothing was
+/// done; told in one line, without the words on usage that follow what the parser refuses.
+struct WrongCall: Error {
+    let message: String
+
+    init(_ message: String) {
+        self.message = message
+    }
+}

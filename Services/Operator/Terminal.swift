@@ -21,7 +21,7 @@ func operating(_ body: (OperatorSession) async throws -> Void) async throws {
     do { try await body(session) } catch let refusal as OperatorRefusal
         where refusal.code.hasPrefix("unknown_") || refusal.code.hasPrefix("invalid_")
     {
-        throw usage(refusal.description)
+        throw WrongCall(refusal.description)
     }
 }
 
@@ -44,7 +44,7 @@ struct Consent: ParsableArguments {
     /// Asks on a terminal; where nobody can be asked, only --yes will do.
     func confirm(_ question: String) throws {
         if yes { return }
-        guard isatty(STDIN_FILENO) == 1 else { throw usage("\(question)? Say --yes where nobody can be asked.") }
+        guard isatty(STDIN_FILENO) == 1 else { throw WrongCall("\(question)? Say --yes where nobody can be asked.") }
         print("\(question)? [y/N] ", terminator: "")
         fflush(nil)
         guard let answer = readLine()?.lowercased(), answer == "y" || answer == "yes" else {
@@ -61,7 +61,7 @@ func printOperatorJSON(_ value: some Encodable) throws {
 
 /// A job's id, as it is typed.
 func jobID(_ text: String) throws -> UUID {
-    guard let id = UUID(uuidString: text) else { throw usage("\(text) is no id") }
+    guard let id = UUID(uuidString: text) else { throw WrongCall("\(text) is no id") }
     return id
 }
 
@@ -73,7 +73,7 @@ func moment(_ text: String?) throws -> Date? {
         return Date(timeIntervalSinceNow: -number * unit)
     }
     guard let date = try? Date(text, strategy: .iso8601) else {
-        throw usage("\(text) is no time: write 2026-01-31T12:00:00Z, or 30m, 2h, 7d for as long ago")
+        throw WrongCall("\(text) is no time: write 2026-01-31T12:00:00Z, or 30m, 2h, 7d for as long ago")
     }
     return date
 }

@@ -58,8 +58,14 @@ struct TraceTests {
         #expect(answer.header("traceparent")?.hasPrefix("00-\(trace)-") == true)
 
         func spans() -> [ReceivedSpan] { ReceivedSpan.all(at: collector).filter { $0.trace == trace } }
-        try await eventually(within: 60, "the summary's job is told of") {
-            spans().contains { $0.service == "contacts" && $0.name == "contacts.apply-summaries" }
+        // Three processes tell of their spans, each in its own time.
+        try await eventually(within: 60, "every process has told of its part") {
+            let all = spans()
+            let analytics = all.filter { $0.service == "analytics" }
+            return all.contains { span in span.json["kind"] == 2 && analytics.contains { $0.parent == span.id } }
+                && all.contains { span in
+                    span.name == "contacts.apply-summaries" && analytics.contains { $0.id == span.parent }
+                }
         }
         let all = spans()
         let request = try #require(all.first { $0.json["kind"] == 2 })

@@ -33,12 +33,16 @@ struct Autoscale: AsyncParsableCommand {
     }
 
     func validate() throws {
-        guard seconds != nil else { throw usage("--interval is at least 0.5s, not \(interval)") }
-        if let minimum, minimum < 0 { throw usage("--minimum is at least 0") }
-        if let maximum, maximum < max(1, minimum ?? 0) { throw usage("--maximum is at least 1, and the minimum") }
-        if apply && binaries == nil { throw usage("--apply needs --binaries, the folder of the services' executables") }
+        guard seconds != nil else { throw ValidationError("--interval is at least 0.5s, not \(interval)") }
+        if let minimum, minimum < 0 { throw ValidationError("--minimum is at least 0") }
+        if let maximum, maximum < max(1, minimum ?? 0) {
+            throw ValidationError("--maximum is at least 1, and the minimum")
+        }
+        if apply && binaries == nil {
+            throw ValidationError("--apply needs --binaries, the folder of the services' executables")
+        }
         if apply && (watch || json) {
-            throw usage("--apply shows what it does by itself: leave out --watch and --json")
+            throw ValidationError("--apply shows what it does by itself: leave out --watch and --json")
         }
     }
 
@@ -84,7 +88,7 @@ struct Autoscale: AsyncParsableCommand {
     private func supervise(_ session: OperatorSession, _ demand: DemandWatch) async throws {
         let connection = session.configuration.string("database.serviceUrl")
         guard connection.contains("{service}") else {
-            throw usage(
+            throw WrongCall(
                 "GUANXI_DATABASE_SERVICE_URL is the services' connection string with {service} for the name, such as "
                     + "\"host=127.0.0.1 dbname=guanxi user=guanxi_{service}\"")
         }
@@ -92,7 +96,7 @@ struct Autoscale: AsyncParsableCommand {
         for service in services {
             let path = folder.appending(path: service.name).path
             guard FileManager.default.isExecutableFile(atPath: path) else {
-                throw usage("there is no executable \(path)")
+                throw WrongCall("there is no executable \(path)")
             }
         }
         let plan = WorkerSupervisor.Plan(

@@ -21,8 +21,8 @@ struct Bench: AsyncParsableCommand {
     @Flag(help: "Answer in JSON.") var json = false
 
     func validate() throws {
-        guard (1000...1_000_000).contains(jobs) else { throw usage("--jobs: 1,000 to 1,000,000") }
-        guard (0...4000).contains(payload) else { throw usage("--payload: 0 to 4,000 bytes") }
+        guard (1000...1_000_000).contains(jobs) else { throw ValidationError("--jobs: 1,000 to 1,000,000") }
+        guard (0...4000).contains(payload) else { throw ValidationError("--payload: 0 to 4,000 bytes") }
     }
 
     /// One figure of the table.
@@ -100,7 +100,9 @@ struct Bench: AsyncParsableCommand {
             let drained = (.now - start) / .seconds(1)
             try await queue.leave(worker: worker)
             try await queue.remove()
-            guard taken == jobs else { throw usage("\(taken) of \(jobs) jobs came back: Redis has lost the others") }
+            guard taken == jobs else {
+                throw OperatorRefusal("jobs_lost", "\(taken) of \(jobs) jobs came back: Redis has lost the others")
+            }
             return [
                 Figure(name: "queue, jobs pushed in bulk", value: Double(jobs) / pushed, unit: "jobs/s"),
                 Figure(name: "queue, jobs taken and acknowledged", value: Double(jobs) / drained, unit: "jobs/s"),

@@ -24,7 +24,7 @@ struct Jobs: AsyncParsableCommand {
         @Option(help: "Of the dead: until when.") var until: String?
 
         func filter(_ queues: QueueOperator, limit: Int) async throws -> QueueOperator.Filter {
-            guard limit > 0 else { throw usage("--limit is at least 1") }
+            guard limit > 0 else { throw WrongCall("--limit is at least 1") }
             var filter = QueueOperator.Filter()
             filter.queues = queue
             if let tenant { filter.tenant = try await queues.tenant(tenant).id }
@@ -50,7 +50,7 @@ struct Jobs: AsyncParsableCommand {
         func run() async throws {
             let phases = try phase.map { word in
                 guard let known = RedisQueue.Phase(rawValue: word) else {
-                    throw usage("\(word) is no phase: running, waiting, delayed or dead")
+                    throw WrongCall("\(word) is no phase: running, waiting, delayed or dead")
                 }
                 return known
             }
@@ -200,7 +200,7 @@ struct Jobs: AsyncParsableCommand {
 
         func validate() throws {
             if let rate, !QueueOperator.replayRates.contains(rate) {
-                throw usage("--rate lies between 0.001 and 1,000,000 a second")
+                throw ValidationError("--rate lies between 0.001 and 1,000,000 a second")
             }
         }
 

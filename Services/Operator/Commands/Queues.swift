@@ -155,9 +155,9 @@ struct Queues: AsyncParsableCommand {
                 let share = try await session.queues.setShare(
                     .init(weight: weight, cap: cap, rate: rate, burst: burst), of: found, in: queue)
                 if json { return try printOperatorJSON(share) }
-                print(
-                    "\(found.slug) in \(queue): weight \(share.weight), cap \(share.cap), rate \(share.rate)/s, burst "
-                        + "\(share.burst)")
+                let cap = share.cap == 0 ? "the queue's usual cap" : "cap \(share.cap)"
+                let rate = share.rate == 0 ? "no rate" : "rate \(share.rate)/s, burst \(share.burst)"
+                print("\(found.slug) in \(queue): weight \(share.weight), \(cap), \(rate)")
             }
         }
     }

@@ -26,7 +26,7 @@ extension Tenants {
             let directory = TenantDirectory(owner: session.owner)
             let known = try await erasure.report(slug: slug)
             guard let found = try await directory.list(slug: slug).first else {
-                guard let known else { throw usage("there is no tenant \(slug)") }
+                guard let known else { throw WrongCall("there is no tenant \(slug)") }
                 return try show(known)
             }
             let id = TenantID(found.id)
@@ -41,7 +41,9 @@ extension Tenants {
                         try await session.queues.applyShares(of: id)
                     }
                 }
-                guard let closing = try await directory.list(slug: slug).first else { throw usage("\(slug) is gone") }
+                guard let closing = try await directory.list(slug: slug).first else {
+                    throw WrongCall("\(slug) is gone")
+                }
                 if json { return try printJSON(closing) }
                 return print(
                     "\(slug) is closing: the same command erases it after \(closing.eraseAfter ?? "-"), `guanxi tenants resume \(slug)` takes it back"
@@ -56,16 +58,18 @@ extension Tenants {
         private func seconds(_ text: String) throws -> Double {
             guard let number = Double(text.dropLast()), number >= 0, number <= 36_500,
                 let unit = ["d": 86_400.0, "h": 3600.0][text.suffix(1)]
-            else { throw usage("--after takes days or hours, such as 30d or 12h") }
+            else { throw WrongCall("--after takes days or hours, such as 30d or 12h") }
             return number * unit
         }
 
         /// Whoever sits at a terminal types the slug; a script says --yes.
         private func confirm(_ what: String) throws {
             if yes { return }
-            guard isatty(STDIN_FILENO) == 1 else { throw usage("there is nobody to ask: --yes says that you mean it") }
+            guard isatty(STDIN_FILENO) == 1 else {
+                throw WrongCall("there is nobody to ask: --yes says that you mean it")
+            }
             FileHandle.standardError.write(Data("To \(what), type its slug: ".utf8))
-            guard readLine() == slug else { throw usage("nothing was done") }
+            guard readLine() == slug else { throw WrongCall("nothing was done") }
         }
 
         private func show(_ report: TenantErasure.Report) throws {

@@ -29,7 +29,7 @@ extension Tenants {
         let directory = TenantDirectory(owner: session.owner)
         let id = try await tenant(slug, directory)
         guard try await directory.setStatus(status, slug: slug) else {
-            throw usage("the erasure of \(slug) has begun: it can't be taken back")
+            throw WrongCall("the erasure of \(slug) has begun: it can't be taken back")
         }
         await tellRedis("workers learn of it within a minute") { try await session.queues.applyShares(of: id) }
         try show(try await directory.list(slug: slug), json: json)
@@ -114,7 +114,7 @@ extension Tenants {
     static func refusing<Result>(_ body: () async throws -> Result) async throws -> Result {
         do { return try await body() } catch let error as TenantWorkError {
             switch error {
-            case .refused, .damaged: throw usage(error.description)
+            case .refused, .damaged: throw WrongCall(error.description)
             case .busy, .notGranted: throw error
             }
         }
@@ -173,9 +173,9 @@ extension Tenants {
                 try Tenants.show(manifest, slug: slug, json: json)
                 if !json { print("\(slug) is suspended: `guanxi tenants resume \(slug)` lets it work") }
             } catch let error as DatabaseError where error.code == .uniqueViolation {
-                throw usage("there is a tenant \(slug) already")
+                throw WrongCall("there is a tenant \(slug) already")
             } catch let error as DatabaseError where error.code == .checkViolation {
-                throw usage("\(slug) is no slug: it has small letters, digits and hyphens")
+                throw WrongCall("\(slug) is no slug: it has small letters, digits and hyphens")
             }
         }
     }

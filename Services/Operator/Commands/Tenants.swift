@@ -35,9 +35,9 @@ struct Tenants: AsyncParsableCommand {
             do {
                 _ = try await directory.create(tenant)
             } catch let error as DatabaseError where error.code == .uniqueViolation {
-                throw usage("there is a tenant \(slug) already")
+                throw WrongCall("there is a tenant \(slug) already")
             } catch let error as DatabaseError where error.code == .checkViolation || error.code == .invalidValue {
-                throw usage("\(error.message)")
+                throw WrongCall("\(error.message)")
             }
             try show(try await directory.list(slug: slug), json: json)
         }
@@ -63,7 +63,7 @@ struct Tenants: AsyncParsableCommand {
             let session = try await OperatorSession()
             defer { session.close() }
             let found = try await TenantDirectory(owner: session.owner).list(slug: slug)
-            if found.isEmpty { throw usage("there is no tenant \(slug)") }
+            if found.isEmpty { throw WrongCall("there is no tenant \(slug)") }
             try Tenants.show(found, json: json)
         }
     }
@@ -83,7 +83,7 @@ struct Tenants: AsyncParsableCommand {
 
 /// The tenant with a slug; a mistake of the caller when there is none.
 func tenant(_ slug: String, _ directory: TenantDirectory) async throws -> TenantID {
-    guard let found = try await directory.list(slug: slug).first else { throw usage("there is no tenant \(slug)") }
+    guard let found = try await directory.list(slug: slug).first else { throw WrongCall("there is no tenant \(slug)") }
     return TenantID(found.id)
 }
 
@@ -114,9 +114,9 @@ struct Users: AsyncParsableCommand {
                 print("user \(id.lowercased)")
                 if given == nil { print("password \(password)") }
             } catch let error as DatabaseError where error.code == .uniqueViolation {
-                throw usage("\(email) is a user of \(tenantSlug) already")
+                throw WrongCall("\(email) is a user of \(tenantSlug) already")
             } catch let error as DatabaseError where error.code == .invalidValue {
-                throw usage(error.message)
+                throw WrongCall(error.message)
             }
         }
     }
@@ -154,7 +154,7 @@ struct Keys: AsyncParsableCommand {
             defer { session.close() }
             let id = BearerToken(key)?.id ?? key
             guard try await TenantDirectory(owner: session.owner).revokeKey(id) else {
-                throw usage("there is no such key")
+                throw WrongCall("there is no such key")
             }
             print("revoked \(id)")
         }

@@ -15,8 +15,13 @@ struct Demo: AsyncParsableCommand {
     @Option(help: "The seed of everything random.") var seed: UInt64 = 7
     @Flag(help: "Write no progress bar.") var quiet = false
 
+    func validate() throws {
+        guard (1...1_000_000).contains(contacts) else {
+            throw ValidationError("--contacts is a number from 1 to 1,000,000")
+        }
+    }
+
     func run() async throws {
-        guard (1...1_000_000).contains(contacts) else { throw usage("--contacts is a number from 1 to 1,000,000") }
         let session = try await OperatorSession()
         defer { session.close() }
         let directory = TenantDirectory(owner: session.owner)
