@@ -25,6 +25,42 @@ struct OperatorTests {
         try await queues.why(try await queues.story(id)).reason
     }
 
+    @Test("a quiet worker fetches nothing, under whichever lease, until it is resumed or its day is over")
+    func quiet() async throws {
+        let bench = try await QueueBench()
+        let queues = bench.desk
+        let queue = RedisQueue(name: ProbeJob.queue, redis: bench.client)
+        try await queue.setEpoch(1)
+        let (quiet, next, other) = ("host-7-abc-1", "host-7-abc-2", "host-8-def-1")
+        for worker in [quiet, next, other] { try await queue.register(worker: worker, lease: .seconds(60)) }
+        func fetch(_ worker: String) async throws -> RedisQueue.Fetched {
+            try await queue.exchange(worker: worker, epoch: 1, wanted: 1, acknowledging: [])
+        }
+        let lines = try await queues.setQuiet(true, quiet)
+        #expect(lines.map(\.name) == [quiet, next] && lines.allSatisfy(\.isQuiet))
+        #expect(try await queues.workers().filter { !$0.isQuiet }.map(\.name) == [other])
+        #expect(try await queue.depth().workers == 1, "quiet workers are not among those that do the work")
+        let job = try await enqueue(bench)
+        for worker in [quiet, next] {
+            let fetched = try await fetch(worker)
+            #expect(fetched.status == .paused && fetched.jobs.isEmpty && fetched.runnableTenants == 0)
+        }
+        #expect(try await fetch(other).jobs.map(\.id) == [job])
+
+        #expect(try await queues.setQuiet(false, next).allSatisfy { !$0.isQuiet })
+        let second = try await enqueue(bench)
+        #expect(try await fetch(quiet).jobs.map(\.id) == [second])
+
+        try await queue.setQuiet(other, for: .milliseconds(-1))
+        let third = try await enqueue(bench)
+        #expect(try await fetch(other).status == .paused)
+        _ = try await queue.sweep()
+        #expect(try await fetch(other).jobs.map(\.id) == [third])
+        let refusal = await #expect(throws: OperatorRefusal.self) { try await queues.setQuiet(true, "nobody") }
+        #expect(refusal?.code == "unknown_worker")
+        try await bench.stop()
+    }
+
     @Test("why a job is not done: each thing that may hold it is named")
     func why() async throws {
         let bench = try await QueueBench()
@@ -261,6 +297,8 @@ struct OperatorTests {
         #expect(missing.status == 404 && missing.json["code"]?.text == "unknown_queue")
         #expect(missing.header("content-type") == "application/problem+json")
         #expect(try await client.get("/operator/v1/jobs/\(UUID.v7().lowercased)/why").status == 404)
+        let nobody = try await client.send("POST", "/operator/v1/workers/host-1-x-1/quiet")
+        #expect(nobody.status == 404 && nobody.json["code"]?.text == "unknown_worker", "\(nobody.text)")
         let (tenant, _) = try await platform.tenant("acme")
         let shares = "/operator/v1/queues/contacts.import/shares"
         #expect(try await client.send("PUT", "\(shares)/acme", json: ["cap": 3]).json["cap"]?.int == 3)

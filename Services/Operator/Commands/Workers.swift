@@ -8,13 +8,14 @@ import Jobs
 
 struct Workers: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Shows the workers, and stops one.",
+        abstract: "Shows the workers, quiets one, and stops one.",
         discussion: """
             Examples:
               guanxi workers --watch
+              guanxi workers quiet host-4711-1x2y3z-1
               guanxi workers stop host-4711-1x2y3z-1
             """,
-        subcommands: [List.self, Stop.self], defaultSubcommand: List.self)
+        subcommands: [List.self, Quiet.self, Resume.self, Stop.self], defaultSubcommand: List.self)
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
@@ -27,17 +28,49 @@ struct Workers: AsyncParsableCommand {
                 try await watching(watch) {
                     let workers = try await session.queues.workers()
                     if json { return try printOperatorJSON(workers) }
-                    printTable(
-                        ["WORKER", "QUEUE", "HOST", "PID", "RUNNING", "LEASE"],
-                        workers.map { one in
-                            [
-                                one.name, one.queue, one.host, one.pid.map { "\($0)" } ?? "-", "\(one.running)",
-                                one.leaseSeconds < 0 ? "over" : secondsText(one.leaseSeconds),
-                            ]
-                        })
+                    Workers.show(workers)
                 }
             }
         }
+    }
+
+    struct Quiet: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Lets a worker's process fetch no more, on whichever machine; what it runs goes on.",
+            discussion: """
+                For all of its queues, and for a day: then it fetches again, as after `guanxi workers resume`. A process that
+                is to be replaced is quieted first, and stopped once it runs nothing.
+                """)
+        @Argument(help: "The worker, as `guanxi workers` names it.") var name: String
+        @Flag(help: "Answer in JSON.") var json = false
+
+        func run() async throws { try await Workers.setQuiet(true, name, json: json) }
+    }
+
+    struct Resume: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Lets a quiet worker's process fetch again.")
+        @Argument(help: "The worker, as `guanxi workers` names it.") var name: String
+        @Flag(help: "Answer in JSON.") var json = false
+
+        func run() async throws { try await Workers.setQuiet(false, name, json: json) }
+    }
+
+    private static func setQuiet(_ isQuiet: Bool, _ name: String, json: Bool) async throws {
+        try await operating { session in
+            let workers = try await session.queues.setQuiet(isQuiet, name)
+            if json { try printOperatorJSON(workers) } else { show(workers) }
+        }
+    }
+
+    private static func show(_ workers: [QueueOperator.WorkerLine]) {
+        printTable(
+            ["WORKER", "QUEUE", "HOST", "PID", "RUNNING", "LEASE", ""],
+            workers.map { one in
+                [
+                    one.name, one.queue, one.host, one.pid.map { "\($0)" } ?? "-", "\(one.running)",
+                    one.leaseSeconds < 0 ? "over" : secondsText(one.leaseSeconds), one.isQuiet ? "quiet" : "",
+                ]
+            })
     }
 
     struct Stop: AsyncParsableCommand {

@@ -115,7 +115,7 @@ package struct JobDiagnosis: Encodable, Sendable, Equatable {
         }
         if facts.depth.workers == 0 {
             return Self(
-                .noWorker, "no worker serves \(story.queue): start `\(story.consumer) work`")
+                .noWorker, "no worker serves \(story.queue), or all are quiet: start `\(story.consumer) work`")
         }
         return nil
     }

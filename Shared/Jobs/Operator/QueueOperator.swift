@@ -251,6 +251,7 @@ package struct QueueOperator: Sendable {
         package var pid: Int32?
         package var running: Int
         package var leaseSeconds: Double
+        package var isQuiet: Bool
     }
 
     /// The workers of every queue that is looked after here.
@@ -264,7 +265,7 @@ package struct QueueOperator: Sendable {
                     lines[worker.name]
                     ?? WorkerLine(
                         name: worker.name, queue: queue, host: host, pid: pid, running: 0,
-                        leaseSeconds: worker.leaseLasts / .seconds(1))
+                        leaseSeconds: worker.leaseLasts / .seconds(1), isQuiet: worker.isQuiet)
                 line.running += worker.running
                 line.leaseSeconds = min(line.leaseSeconds, worker.leaseLasts / .seconds(1))
                 lines[worker.name] = line
@@ -272,6 +273,24 @@ package struct QueueOperator: Sendable {
             all += lines.values.sorted { $0.name < $1.name }
         }
         return all
+    }
+
+    /// Lets the process of a worker fetch nothing more, for a day, or fetch again; what it runs goes on. Gives its workers,
+    /// one for each of its queues.
+    package func setQuiet(_ isQuiet: Bool, _ name: String) async throws -> [WorkerLine] {
+        let all = try await workers()
+        guard let worker = all.first(where: { $0.name == name }) else {
+            throw OperatorRefusal("unknown_worker", "there is no worker \(name)")
+        }
+        // A name that is none of ours tells no process, and stands for itself.
+        let process = all.filter {
+            $0.name == name || (worker.pid != nil && $0.pid == worker.pid && $0.host == worker.host)
+        }
+        for one in process {
+            try await redisQueue(one.queue).setQuiet(one.name, for: isQuiet ? .seconds(86_400) : nil)
+        }
+        let names = Set(process.map(\.name))
+        return try await workers().filter { names.contains($0.name) }
     }
 
     /// The host and process of a worker, from its name: host, process, chance, number, with hyphens between; a host may

@@ -77,12 +77,13 @@ extension QueueScripts {
             end
 
             local status, blobs = 'OK', {}
+            local isQuiet = redis.call('ZSCORE', P .. 'qt', processOf(worker))
             if shard.epoch ~= epoch then
                 status = 'EPOCH'
             elseif not redis.call('ZSCORE', P .. 'wk', worker) then
                 -- What an unknown worker held, no sweep would ever return.
                 status = 'LEASE'
-            elseif shard.paused == 1 then
+            elseif shard.paused == 1 or isQuiet then
                 status = 'PAUSED'
             elseif wanted > 0 then
                 local top = redis.call('ZRANGE', P .. 'act', 0, wanted - 1, 'WITHSCORES')
@@ -167,9 +168,11 @@ extension QueueScripts {
                 if #gone > 0 then redis.call('ZREM', P .. 'act', unpack(gone)) end
             end
             local more = 0
-            if status == 'OK' then
-                more = redis.call('ZCARD', P .. 'act')
-                if more > 0 then ring() end
+            -- A quiet worker may have heard the bell in the place of one that can run what it rang for.
+            if status == 'OK' or isQuiet and shard.paused == 0 then
+                local ready = redis.call('ZCARD', P .. 'act')
+                if ready > 0 then ring() end
+                if status == 'OK' then more = ready end
             end
             save()
             local first = redis.call('ZRANGE', P .. 'd', 0, 0, 'WITHSCORES')[2]
@@ -249,6 +252,7 @@ extension QueueScripts {
                 save()
                 ring()
             end
+            redis.call('ZREMRANGEBYSCORE', P .. 'qt', '-inf', now)
             -- A mark of what was never here any more goes after a day.
             redis.call('ZREMRANGEBYSCORE', P .. 'cx', '-inf', now - 86400000)
             local reply = {returned}

@@ -32,8 +32,14 @@ extension QueueScripts {
             end
             for _, id in ipairs(redis.call('ZRANGE', P .. 'act', 0, 199)) do look(id) end
             for _, id in ipairs(redis.call('ZRANGE', P .. 'park', 0, 49)) do look(id) end
+            local workers = redis.call('ZCARD', P .. 'wk')
+            if redis.call('EXISTS', P .. 'qt') == 1 then
+                for _, worker in ipairs(redis.call('ZRANGE', P .. 'wk', 0, -1)) do
+                    if redis.call('ZSCORE', P .. 'qt', processOf(worker)) then workers = workers - 1 end
+                end
+            end
             return {waitingJobs, running, redis.call('ZCARD', P .. 'd'), redis.call('ZCARD', P .. 'x'),
-                redis.call('ZCARD', P .. 'wk'), tenants, shard.epoch, shard.paused, math.floor(now - oldest),
+                workers, tenants, shard.epoch, shard.paused, math.floor(now - oldest),
                 redis.call('SCARD', P .. 'u'), redis.call('ZCARD', P .. 'park')}
             """)
 
@@ -66,13 +72,14 @@ extension QueueScripts {
             return reply
             """)
 
-    /// The workers: (name, ms its lease still lasts, jobs it holds) each.
+    /// The workers: (name, ms its lease still lasts, jobs it holds, 1 where it is quiet) each.
     static let workers = RedisScript(
         prelude + """
             local reply = {}
             local all = redis.call('ZRANGE', P .. 'wk', 0, 999, 'WITHSCORES')
             for i = 1, #all, 2 do
-                reply[#reply + 1] = {all[i], math.ceil(tonumber(all[i + 1]) - now), redis.call('HLEN', P .. 'w:' .. all[i])}
+                reply[#reply + 1] = {all[i], math.ceil(tonumber(all[i + 1]) - now), redis.call('HLEN', P .. 'w:' .. all[i]),
+                    redis.call('ZSCORE', P .. 'qt', processOf(all[i])) and 1 or 0}
             end
             return reply
             """)

@@ -6,8 +6,8 @@ import Redis
 /// `T` tenant → packed state, and `#` → the shard's own · `act` runnable tenant → virtual start · `park` tenant out of
 /// tokens → when it has one · `r:<tenant>:<p>` the waiting jobs · `u` known ids · `w:<worker>` what a worker holds ·
 /// `wk` worker → lease end · `d`, `dj` delayed · `x`, `xj` dead · `cx` cancelled · `al`
-/// worker → which of its jobs that run alone is under way · `sh` tenants with a share of their own · `bell` wakes an idle
-/// worker.
+/// worker → which of its jobs that run alone is under way · `qt` quiet process → until when · `sh` tenants with a share of
+/// their own · `bell` wakes an idle worker.
 ///
 /// Fairness is start-time fair queueing: a fetch serves the tenant with the least virtual start, virtual time moves
 /// there, and the tenant's finish is its start plus cost over weight. What a run really took is charged at its tenant's
@@ -49,6 +49,8 @@ enum QueueScripts {
             return s
         end
         local function touch(id) dirty[id] = true end
+        -- A worker's name without the number that each lease has of its own.
+        local function processOf(worker) return string.match(worker, '^(.+)%-%d+$') or worker end
         local function waiting(s) return s.w[1] + s.w[2] + s.w[3] end
         local function runnable(s)
             -- A tenant without a cap of its own has the queue's usual one; 0 is any number.

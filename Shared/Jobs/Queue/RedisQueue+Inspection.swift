@@ -41,6 +41,8 @@ extension RedisQueue {
         package let shard: Int
         package let leaseLasts: Duration
         package let running: Int
+        /// It fetches nothing, as an operator told it.
+        package let isQuiet: Bool
     }
 
     /// Which jobs are asked for.
@@ -128,11 +130,11 @@ extension RedisQueue {
         for shard in 0..<shards {
             let reply = try await scripts.run(QueueScripts.workers, keys: [prefix(shard)], []).array ?? []
             for entry in reply {
-                guard let parts = entry.array, parts.count == 3, let name = parts[0].text else { continue }
+                guard let parts = entry.array, parts.count == 4, let name = parts[0].text else { continue }
                 all.append(
                     Worker(
                         name: name, shard: shard, leaseLasts: .milliseconds(parts[1].int ?? 0),
-                        running: parts[2].int ?? 0))
+                        running: parts[2].int ?? 0, isQuiet: parts[3].int == 1))
             }
         }
         return all

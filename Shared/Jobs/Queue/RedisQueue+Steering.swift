@@ -15,7 +15,7 @@ extension RedisQueue {
         for shard in 0..<shards {
             let prefix = prefix(shard)
             let names =
-                ["T", "act", "park", "u", "wk", "d", "dj", "x", "xj", "cx", "al", "sh", "bell"]
+                ["T", "act", "park", "u", "wk", "d", "dj", "x", "xj", "cx", "al", "qt", "sh", "bell"]
                 + workers.map { "w:\($0)" } + tenants.flatMap { tenant in (0...2).map { "r:\(tenant):\($0)" } }
             _ = try await redis.command(key: prefix, ["UNLINK"] + names.map { .text(prefix + $0) })
         }
@@ -26,6 +26,21 @@ extension RedisQueue {
     package func setPaused(_ paused: Bool) async throws(RedisError) {
         for shard in 0..<shards {
             _ = try await scripts.run(QueueScripts.setPaused, keys: [prefix(shard)], [paused ? 1 : 0])
+        }
+    }
+
+    /// Lets a worker's process, under whichever lease, fetch nothing more here for `duration`, or fetch again; what it
+    /// runs goes on.
+    package func setQuiet(_ worker: String, for duration: Duration?) async throws(RedisError) {
+        let process = worker.lastIndex(of: "-").map { String(worker[..<$0]) } ?? worker
+        for shard in 0..<shards {
+            let key = RedisArgument.text(prefix(shard) + "qt")
+            if let duration {
+                let until = Self.milliseconds(Date()) + Int(duration / .milliseconds(1))
+                _ = try await redis.command(key: prefix(shard), ["ZADD", key, .int(until), .text(process)])
+            } else {
+                _ = try await redis.command(key: prefix(shard), ["ZREM", key, .text(process)])
+            }
         }
     }
 

@@ -56,6 +56,7 @@ package struct RedisQueue: Sendable {
             case ready = "OK"
             /// Redis does not know the current epoch: it lost its data, or stands at an older state.
             case stale = "EPOCH"
+            /// The queue is paused, or this worker is quiet.
             case paused = "PAUSED"
             /// The worker's lease is gone, and with it all that it held.
             case unleased = "LEASE"

@@ -10,6 +10,8 @@ final class ShardLane: Sendable {
         /// The name of the lease that holds.
         var worker = ""
         var isStopping = false
+        /// A look is due within a second, whatever the bell says.
+        var isResting = false
     }
 
     let shard: Int
@@ -148,7 +150,11 @@ final class ShardLane: Sendable {
                 await pause(.milliseconds(20))
                 continue
             }
-            if hasRoom { bell.listen(shard, within: fetched.nextDue) }
+            if fetched.status == .paused {
+                rest()
+            } else if hasRoom {
+                bell.listen(shard, within: fetched.nextDue)
+            }
             await changed.wait()
             // Behind the runs that are about to end: their ends travel together, and so do those that follow them.
             await Task.yield()
@@ -176,6 +182,20 @@ final class ShardLane: Sendable {
             }
         }
         return lease
+    }
+
+    /// Looks again in a second, whatever the bell says: it rings for workers that are given something.
+    private func rest() {
+        let begins = state.withLock { state in
+            defer { state.isResting = true }
+            return !state.isResting
+        }
+        if !begins { return }
+        Task {
+            try? await Task.sleep(for: .seconds(1))
+            state.withLock { $0.isResting = false }
+            changed.raise()
+        }
     }
 
     /// Waits also when the task is cancelled: a loop that ends its work must not spin.

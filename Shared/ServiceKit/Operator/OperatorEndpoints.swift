@@ -56,6 +56,11 @@ struct OperatorEndpoints: Sendable {
                     return try await queues.figures(of: name)
                 })
         }
+        for (verb, isQuiet) in [("quiet", true), ("resume", false)] {
+            group.post(
+                "workers/:name/\(verb)",
+                use: answering { call in try await queues.setQuiet(isQuiet, try call.parameter("name")) })
+        }
         group.post(
             "jobs/:id/cancel",
             use: answering { call in
