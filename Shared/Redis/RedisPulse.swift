@@ -88,9 +88,6 @@ package final class RedisPulse: Sendable {
         }
     }
 
-    /// Beats at once, besides the interval.
-    package func beatNow() { _ = requests.push(()) }
-
     /// Ends the pulse's thread.
     package func close() { requests.close() }
 

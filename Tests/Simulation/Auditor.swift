@@ -19,6 +19,8 @@ struct Auditor {
         /// Cost of what was started, and of the dearest job there is, for fairness.
         var served = 0.0
         var dearest = 0.0
+        /// What was served under a weight of before stays charged by it.
+        var leastWeight = 1.0
     }
 
     private struct Pair: Hashable {
@@ -87,6 +89,12 @@ struct Auditor {
         standing[tenant]!.share = nil
         emptyBucket(of: tenant)
         rest()
+    }
+
+    /// Redis is told of a share, and may hear of it at any time from now on.
+    mutating func isTold(_ share: RedisQueue.Share, of tenant: TenantID) {
+        sharesAreUnsure(of: tenant)
+        standing[tenant]!.leastWeight = min(share.weight, standing[tenant]!.leastWeight)
     }
 
     mutating func inForce(_ share: RedisQueue.Share, of tenant: TenantID) {
@@ -165,7 +173,7 @@ struct Auditor {
             for other in plan.tenants.dropFirst(index + 1) {
                 let (a, b) = (standing[one]!, standing[other]!)
                 let pair = Pair(one: one, other: other)
-                guard a.isInLine, b.isInLine, let share = a.share, let otherShare = b.share else {
+                guard a.isInLine, b.isInLine, a.share != nil, b.share != nil else {
                     bases[pair] = nil
                     continue
                 }
@@ -174,7 +182,7 @@ struct Auditor {
                     continue
                 }
                 let difference = abs((a.served - base.0) - (b.served - base.1))
-                let bound = a.dearest / share.weight + b.dearest / otherShare.weight
+                let bound = a.dearest / a.leastWeight + b.dearest / b.leastWeight
                 if difference > bound + 0.01 {
                     report(
                         "tenants \(one) and \(other) both wait, and were served unequally by \(difference), more than \(bound)"

@@ -18,8 +18,19 @@ struct FakePostgres {
         let completion: JobEnvelope
     }
 
+    /// Jobs of one serial key: the first has its turn and is in the outbox, the others wait for theirs.
+    struct Line {
+        var turn: UUID
+        var waiting: [(envelope: JobEnvelope, runAt: Date?)] = []
+    }
+
+    struct LineKey: Hashable {
+        let tenant: TenantID
+        let key: Int
+    }
+
     enum Write {
-        case insert(JobEnvelope, runAt: Date?)
+        case insert(JobEnvelope, runAt: Date?, line: LineKey?)
         case claim(UUID, JobContext.Settlement)
         case effect(UUID)
         case sent([UUID])
@@ -30,6 +41,7 @@ struct FakePostgres {
         case group(UUID, size: Int, completion: JobEnvelope)
         case endInGroup(UUID)
         case failInGroup(UUID)
+        case endTurn(UUID, LineKey)
     }
 
     struct Transaction {
@@ -43,6 +55,7 @@ struct FakePostgres {
         case claim(UUID)
         case backlog(TenantID)
         case group(UUID)
+        case line(LineKey)
         case epoch, recovery, relay
     }
 
@@ -56,17 +69,27 @@ struct FakePostgres {
     private(set) var epoch: Int?
     var isRecovered = false
     private(set) var groups: [UUID: Group] = [:]
+    private(set) var lines: [LineKey: Line] = [:]
+    /// The jobs of each key, in the order of their commits, and in the order of their ends.
+    private(set) var lineOrder: [LineKey: [UUID]] = [:]
+    private(set) var lineEnds: [LineKey: [UUID]] = [:]
     var shares: [TenantID: RedisQueue.Share] = [:]
     var isPaused = false
     private(set) var open: [Int: Transaction] = [:]
     private var locks: [Lock: Int] = [:]
     private var nextXid = 1
     private let takesDuplicates: Bool
+    private let keepsLines: Bool
+    private let callsNext: Bool
 
     /// Ends a transaction that is idle for so long, in ms.
     static let idleLimit = 10_000
 
-    init(takesDuplicates: Bool) { self.takesDuplicates = takesDuplicates }
+    init(_ mutation: Mutation?) {
+        takesDuplicates = mutation?.change == .inboxTakesDuplicates
+        keepsLines = mutation?.change != .linesAreIgnored
+        callsNext = mutation?.change != .turnsEndForNobody
+    }
 
     /// The oldest transaction that may still commit.
     var xmin: Int { open.keys.min() ?? nextXid }
@@ -107,12 +130,23 @@ struct FakePostgres {
     /// True where a job is settled already: its claim is refused.
     func refuses(_ id: UUID) -> Bool { inbox[id] != nil && !takesDuplicates }
 
-    mutating func commit(_ xid: Int) throws(DatabaseError) {
+    /// Gives the jobs that the commit brought into the outbox besides those that were inserted: whose turn it is now, and
+    /// completions of groups.
+    @discardableResult
+    mutating func commit(_ xid: Int) throws(DatabaseError) -> [Row] {
         guard let transaction = open[xid] else {
             throw DatabaseError(code: .connectionLost, message: "ended by the server")
         }
-        for write in transaction.writes { apply(write, xid) }
+        var brought: [Row] = []
+        for write in transaction.writes {
+            if let row = apply(write, xid) {
+                outbox.append(row)
+                if case .insert = write { continue }
+                brought.append(row)
+            }
+        }
         rollBack(xid)
+        return brought
     }
 
     mutating func rollBack(_ xid: Int) {
@@ -154,9 +188,40 @@ struct FakePostgres {
                 .sorted { ($0.xid, $0.envelope.id.words.0) < ($1.xid, $1.envelope.id.words.0) }.prefix(limit))
     }
 
-    private mutating func apply(_ write: Write, _ xid: Int) {
+    func isInOutbox(_ id: UUID) -> Bool { outbox.contains { $0.envelope.id == id } }
+
+    /// Whether it is a job's turn.
+    func hasTurn(_ id: UUID, _ line: LineKey) throws(DatabaseError) -> Bool {
+        try check()
+        return lines[line]?.turn == id || !keepsLines
+    }
+
+    /// Gives what comes into the outbox by it.
+    private mutating func apply(_ write: Write, _ xid: Int) -> Row? {
         switch write {
-        case .insert(let envelope, let runAt): outbox.append(Row(envelope: envelope, runAt: runAt, xid: xid))
+        case .insert(let envelope, let runAt, let line):
+            if let line {
+                lineOrder[line, default: []].append(envelope.id)
+                if keepsLines && lines[line] != nil {
+                    lines[line]!.waiting.append((envelope, runAt))
+                    return nil
+                }
+                lines[line] = Line(turn: envelope.id)
+            }
+            return Row(envelope: envelope, runAt: runAt, xid: xid)
+        case .endTurn(let id, let line):
+            if inbox[id] != .cancelled { lineEnds[line, default: []].append(id) }
+            guard lines[line]?.turn == id else {
+                lines[line]?.waiting.removeAll { $0.envelope.id == id }
+                return nil
+            }
+            guard let next = lines[line]!.waiting.first, callsNext else {
+                lines[line] = nil
+                return nil
+            }
+            lines[line]!.waiting.removeFirst()
+            lines[line]!.turn = next.envelope.id
+            return Row(envelope: next.envelope, runAt: next.runAt, xid: xid)
         case .claim(let id, let settlement): inbox[id] = settlement
         case .effect(let id): effects[id, default: 0] += 1
         case .sent(let ids): sent.formUnion(ids)
@@ -175,9 +240,10 @@ struct FakePostgres {
             groups[id]?.remaining -= 1
             if let group = groups[id], group.remaining <= 0 {
                 groups[id] = nil
-                outbox.append(Row(envelope: group.completion, runAt: nil, xid: xid))
+                return Row(envelope: group.completion, runAt: nil, xid: xid)
             }
         }
+        return nil
     }
 }
 

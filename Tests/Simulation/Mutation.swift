@@ -3,7 +3,7 @@
 /// A fault that is put into the code on purpose: the simulation must find it.
 struct Mutation: Sendable, CustomStringConvertible {
     /// What is changed.
-    enum Change: Sendable {
+    enum Change: Sendable, Equatable {
         /// A piece of the scripts' source.
         case script(String, String)
         /// The inbox takes a job's claim though another's stands.
@@ -14,6 +14,10 @@ struct Mutation: Sendable, CustomStringConvertible {
         case repairForgets
         /// A refused job is not noted in the backlog.
         case refusedAreForgotten
+        /// Jobs of one serial key go into the outbox as they come.
+        case linesAreIgnored
+        /// The end of a turn gives it to nobody.
+        case turnsEndForNobody
     }
 
     let description: String
@@ -27,7 +31,7 @@ struct Mutation: Sendable, CustomStringConvertible {
     /// Each of them is found by the test of the tests.
     static let all = [
         Mutation(
-            "an acknowledged job stays held", .script("redis.call('HDEL', held, unpack(ARGV, 6, 5 + done))", "done")),
+            "an acknowledged job stays held", .script("redis.call('HDEL', held, unpack(ARGV, 6, 5 + done))", "")),
         Mutation("a done job stays known", .script("redis.call('SREM', P .. 'u', unpack(ARGV, 6, 5 + listed))", "")),
         Mutation(
             "a fetch does not count the running",
@@ -54,5 +58,7 @@ struct Mutation: Sendable, CustomStringConvertible {
         Mutation("the relay skips late commits", .relaySkipsLateCommits),
         Mutation("a repair sends nothing again", .repairForgets),
         Mutation("what is refused is not noted", .refusedAreForgotten),
+        Mutation("jobs of a serial key run as they come", .linesAreIgnored),
+        Mutation("the end of a turn gives it to nobody", .turnsEndForNobody),
     ]
 }

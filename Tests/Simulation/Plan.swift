@@ -21,6 +21,8 @@ struct Plan {
     let skew: Int
     let tenantCap: Int
     let jobs: Int
+    /// How many serial keys each tenant has.
+    let serialKeys: Int
     /// Every run takes exactly what its job was charged beforehand: then fairness can be checked to the millisecond.
     let isHonest: Bool
     let troubles: [Trouble]
@@ -40,6 +42,7 @@ struct Plan {
         skew = random.pick([0, 0, -300, 300])
         tenantCap = random.pick([0, 0, 1, 2])
         jobs = isHonest ? random.number(30...60) : random.number(8...32)
+        serialKeys = random.pick([0, 0, 1, 2])
         duration = random.number(3000...12_000)
         calm = random.number(300...3000)
         let count = random.number(0...6)
@@ -62,6 +65,8 @@ struct Fact {
     let failures: Int
     /// Takes its worker's process down with it.
     let isPoisonous: Bool
+    /// The line it stands in, where its like run one at a time.
+    let line: FakePostgres.LineKey?
     var isCommitted = false
     /// The completion of a group: there once the group's members are done.
     var completes: UUID?

@@ -39,7 +39,8 @@ extension Simulation {
                 default: false
                 }
             }
-            guard !isBusy, postgres.backlog.isEmpty, postgres.isRecovered || postgres.epoch == nil,
+            guard !isBusy, postgres.backlog.isEmpty, postgres.lines.isEmpty,
+                postgres.isRecovered || postgres.epoch == nil,
                 postgres.outbox.allSatisfy({
                     postgres.inbox[$0.envelope.id] != nil && postgres.sent.contains($0.envelope.id)
                 }), hosts.allSatisfy({ $0.isKilled || ($0.pending.isEmpty && $0.pushed.isEmpty) }),
@@ -58,6 +59,9 @@ extension Simulation {
         for row in postgres.outbox where postgres.inbox[row.envelope.id] == nil {
             let place = try await queue.whereabouts(of: row.envelope.id, tenant: row.envelope.tenant)
             auditor.report("job \(row.envelope.id.short) never ran to an end; Redis says \(place)")
+        }
+        for (line, state) in postgres.lines where postgres.inbox[state.turn] != nil {
+            auditor.report("key \(line.key) of \(line.tenant) waits for \(state.turn.short), which is over")
         }
         for one in try await queue.tenants() {
             note("\(one)")
@@ -98,6 +102,7 @@ extension Simulation {
             }
         }
         checkGroups()
+        checkLines()
         try await checkKeys()
     }
 
@@ -111,6 +116,18 @@ extension Simulation {
             let count = postgres.outbox.count { $0.envelope.id == id }
             if count != (isDue ? 1 : 0) {
                 auditor.report("the completion \(id.short) was enqueued \(count) times, all members done: \(isDue)")
+            }
+        }
+    }
+
+    /// Jobs of one key ended in the order of their commits; one that was cancelled may have left at any time.
+    private func checkLines() {
+        for (line, ids) in postgres.lineOrder {
+            let ended = postgres.lineEnds[line] ?? []
+            let due = ids.filter { postgres.inbox[$0] != .cancelled }
+            if ended != due {
+                auditor.report(
+                    "key \(line.key) of \(line.tenant) ended as \(ended.map(\.short)), due were \(due.map(\.short))")
             }
         }
     }

@@ -65,7 +65,7 @@ extension Simulation {
         let isPaused = postgres.isPaused
         try await turn(me)
         try await audit()
-        auditor.sharesAreUnsure()
+        for tenant in plan.tenants { auditor.isTold(shares[tenant] ?? RedisQueue.Share(), of: tenant) }
         try await queue.replaceShares(shares)
         for tenant in plan.tenants { auditor.inForce(shares[tenant] ?? RedisQueue.Share(), of: tenant) }
         try await turn(me)
@@ -74,7 +74,7 @@ extension Simulation {
 
     func setShares(_ shares: [TenantID: RedisQueue.Share]) async throws {
         try await audit()
-        for tenant in shares.keys { auditor.sharesAreUnsure(of: tenant) }
+        for (tenant, share) in shares { auditor.isTold(share, of: tenant) }
         // One call whatever the order of a dictionary is.
         try await queue.setShares(shares)
         for (tenant, share) in shares { auditor.inForce(share, of: tenant) }

@@ -17,7 +17,10 @@ extension Simulation {
                 let xid = try postgres.begin(host: host, at: elapsed)
                 let made = makeJobs(count)
                 try await turn(me, after: plan.has(.lateCommits) ? random.number(0...4000) : random.number(0...5))
+                // As `take_turn`: each line is held until the commit, in one order for all.
+                for line in made.lines { try await take(me, .line(line), in: xid) }
                 try postgres.write(made.writes, in: xid, at: elapsed)
+                if !made.lines.isEmpty { try await turn(me, after: random.number(0...5)) }
                 if random.number(1...12) == 1 {
                     postgres.rollBack(xid)
                     continue
@@ -27,7 +30,9 @@ extension Simulation {
                 note("committed \(made.jobs.map { $0.0.id.short })")
                 if plan.has(.unknownCommits) && random.number(1...6) == 1 { continue }
                 try await turn(me)
-                hosts[host].pending += made.jobs
+                // Whose turn it is not, Redis hears nothing of.
+                let pushable = made.jobs.filter { facts[$0.0.id]!.line == nil || postgres.isInOutbox($0.0.id) }
+                hosts[host].pending += pushable
                 if let pusher = hosts[host].pusher { wake(pusher, after: random.number(0...100)) }
             } catch is DatabaseError {
                 try await turn(me, after: 300)
@@ -35,23 +40,32 @@ extension Simulation {
         }
     }
 
-    private func makeJobs(_ count: Int) -> (jobs: [(JobEnvelope, runAt: Date?)], writes: [FakePostgres.Write]) {
-        let tenant = random.pick(plan.tenants)
+    /// What a transaction writes.
+    private struct Made {
         var jobs: [(JobEnvelope, runAt: Date?)] = []
         var writes: [FakePostgres.Write] = []
+        var lines: [FakePostgres.LineKey] = []
+    }
+
+    private func makeJobs(_ count: Int) -> Made {
+        let tenant = random.pick(plan.tenants)
+        var made = Made()
         let isGroup = count > 1 && random.number(1...4) == 1
         let group = isGroup ? makeID() : nil
         for _ in 0..<count {
             let job = makeJob(of: tenant, group: group)
-            jobs.append(job)
-            writes.append(.insert(job.0, runAt: job.runAt))
+            let line = facts[job.0.id]!.line
+            made.jobs.append(job)
+            made.writes.append(.insert(job.0, runAt: job.runAt, line: line))
+            if let line, !made.lines.contains(line) { made.lines.append(line) }
         }
         if let group {
             let completion = makeJob(of: tenant, group: nil, isCompletion: true).0
             facts[completion.id]!.completes = group
-            writes.insert(.group(group, size: count, completion: completion), at: 0)
+            made.writes.insert(.group(group, size: count, completion: completion), at: 0)
         }
-        return (jobs, writes)
+        made.lines.sort { $0.key < $1.key }
+        return made
     }
 
     private func makeJob(of tenant: TenantID, group: UUID?, isCompletion: Bool = false) -> (JobEnvelope, runAt: Date?) {
@@ -68,11 +82,16 @@ extension Simulation {
         var job = PendingJob(
             id: makeID(), name: "sim.job", queue: queue.name, payload: [], options: options, runAt: runAt)
         job.group = group
+        var line: FakePostgres.LineKey?
+        if !isCompletion && plan.serialKeys > 0 && random.number(1...2) == 1 {
+            line = FakePostgres.LineKey(tenant: tenant, key: random.number(1...plan.serialKeys))
+            job.serialKey = "\(line!.key)"
+        }
         let envelope = JobEnvelope(job, tenant: tenant, origin: "sim")
         facts[job.id] = Fact(
             envelope: envelope, runAt: runAt, duration: duration,
             failures: random.number(1...6) == 1 ? random.pick([1, 2, 99]) : 0,
-            isPoisonous: plan.has(.poison) && random.number(1...12) == 1)
+            isPoisonous: plan.has(.poison) && random.number(1...12) == 1, line: line)
         order.append(job.id)
         auditor.made(envelope)
         return (envelope, runAt)

@@ -114,8 +114,10 @@ extension Simulation {
                 let xid = try postgres.begin(host: 0, at: elapsed)
                 defer { postgres.rollBack(xid) }
                 try await claim(me, id, .cancelled, in: xid)
+                try await endTurn(me, id, in: xid)
                 try await turn(me)
-                try postgres.commit(xid)
+                let brought = try postgres.commit(xid)
+                try await pushNext(me, brought)
                 try await turn(me)
                 let isKnown = try await queue.cancel(id, tenant: facts[id]!.envelope.tenant)
                 note("\(id.short) cancelled, known: \(isKnown)")

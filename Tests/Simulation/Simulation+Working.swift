@@ -107,18 +107,20 @@ extension Simulation {
 
     private func beginLease(_ me: ProcessID) async throws {
         let host = processes[me].host
-        hosts[host].worker!.leases += 1
-        let lease = "w\(host)-\(hosts[host].worker!.leases)"
-        hosts[host].worker!.lease = lease
-        hosts[host].worker!.free += hosts[host].worker!.lane.beginLease()
-        hosts[host].worker!.isRegistered = false
-        hosts[host].worker!.isLost = false
-        auditor.workers.append(lease)
-        try await turn(me)
-        while !hosts[host].isStopping {
+        while true {
+            hosts[host].worker!.leases += 1
+            let lease = "w\(host)-\(hosts[host].worker!.leases)"
+            hosts[host].worker!.lease = lease
+            hosts[host].worker!.free += hosts[host].worker!.lane.beginLease()
+            hosts[host].worker!.isRegistered = false
+            hosts[host].worker!.isLost = false
+            auditor.workers.append(lease)
+            try await turn(me)
+            if hosts[host].isStopping { return }
             do {
                 try await queue.register(worker: lease, lease: .milliseconds(Self.lease))
-                break
+                hosts[host].worker!.isRegistered = true
+                return
             } catch {
                 try await turn(me, after: 500)
             }
@@ -131,12 +133,10 @@ extension Simulation {
         while true {
             try await turn(me, after: Self.lease / 3)
             let lease = hosts[host].worker!.lease
-            let isRegistered = hosts[host].worker!.isRegistered
+            guard hosts[host].worker!.isRegistered else { continue }
             let reply = try? await redis.run(
-                QueueScripts.renew, keys: [queue.prefix(0)],
-                [.text(lease), .int(Self.lease), isRegistered ? "renew" : "new"])
+                QueueScripts.renew, keys: [queue.prefix(0)], [.text(lease), .int(Self.lease)])
             guard hosts[host].worker!.lease == lease else { continue }
-            if reply?.int == 1 { hosts[host].worker!.isRegistered = true }
             if reply?.int == 0 { hosts[host].worker!.isLost = true }
         }
     }
@@ -224,6 +224,13 @@ extension Simulation {
     private func handle(_ me: ProcessID, _ key: LaneState<Run>.RunKey, _ envelope: JobEnvelope) async throws {
         let host = processes[me].host
         let id = envelope.id
+        if let line = facts[id]!.line {
+            if try !postgres.hasTurn(id, line) {
+                if postgres.inbox[id] == nil { auditor.report("job \(id.short) came to a worker before its turn") }
+                throw JobIsSettled()
+            }
+            try await turn(me)
+        }
         facts[id]!.runs += 1
         if !facts[id]!.isCommitted { auditor.report("job \(id.short) runs and never committed") }
         if facts[id]!.isPoisonous {
@@ -249,10 +256,12 @@ extension Simulation {
             try await take(me, .group(group), in: xid)
             try postgres.write([.endInGroup(group)], in: xid, at: elapsed)
         }
+        try await endTurn(me, id, in: xid)
         try await turn(me)
-        try postgres.commit(xid)
+        let brought = try postgres.commit(xid)
         noteCompletions()
         note("\(id.short) is done")
+        try await pushNext(me, brought)
         if plan.has(.unknownCommits) && isTroubled && random.number(1...8) == 1 {
             throw DatabaseError(code: .connectionLost, message: "lost at the commit")
         }
@@ -272,8 +281,10 @@ extension Simulation {
                     try await take(me, .group(group), in: xid)
                     try postgres.write([.failInGroup(group)], in: xid, at: elapsed)
                 }
-                try postgres.commit(xid)
+                try await endTurn(me, envelope.id, in: xid)
+                let brought = try postgres.commit(xid)
                 note("\(envelope.id.short) is dead: \(code)")
+                try await pushNext(me, brought)
             } catch is JobIsSettled {
             } catch is DatabaseError {
                 return .again(due: now.addingTimeInterval(5), last)
@@ -292,7 +303,27 @@ extension Simulation {
         try postgres.write([.claim(id, settlement)], in: xid, at: elapsed)
     }
 
-    private func take(_ me: ProcessID, _ lock: FakePostgres.Lock, in xid: Int) async throws {
+    /// Gives its turn to the next of its key, with the transaction that settles the job.
+    func endTurn(_ me: ProcessID, _ id: UUID, in xid: Int) async throws {
+        guard let line = facts[id]!.line else { return }
+        try await take(me, .line(line), in: xid)
+        try postgres.write([.endTurn(id, line)], in: xid, at: elapsed)
+    }
+
+    /// Pushes what a settlement brought into the outbox; what Redis does not take is left to the relay.
+    func pushNext(_ me: ProcessID, _ rows: [FakePostgres.Row]) async throws {
+        if rows.isEmpty { return }
+        try await turn(me)
+        do {
+            try await send(me, rows.map { ($0.envelope, $0.runAt) })
+            try await turn(me)
+            if !postgres.isDown { postgres.noteSent(rows.map(\.envelope.id)) }
+        } catch is RedisError {
+        } catch is DatabaseError {
+        }
+    }
+
+    func take(_ me: ProcessID, _ lock: FakePostgres.Lock, in xid: Int) async throws {
         while try !postgres.take(lock, in: xid, at: elapsed) { try await turn(me, after: 30) }
     }
 

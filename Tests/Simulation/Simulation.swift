@@ -118,9 +118,7 @@ actor Simulation {
         redis = SimulatedRedis(client, scripts: scripts)
         queue = RedisQueue(name: "sim-\(seed)", redis: client, shards: 1, scripts: redis)
         self.mutation = mutation
-        var takesDuplicates = false
-        if case .inboxTakesDuplicates = mutation?.change { takesDuplicates = true }
-        postgres = FakePostgres(takesDuplicates: takesDuplicates)
+        postgres = FakePostgres(mutation)
         jobsLeft = plan.jobs
         auditor = Auditor(plan: plan, prefix: queue.prefix(0))
         self.isTraced = isTraced
@@ -205,6 +203,7 @@ actor Simulation {
         }
         if redis.hasLateCalls && random.number(1...6) == 1 {
             note("a late call arrives")
+            try await audit()
             redis.prepare(now: redisNow, fault: nil, isDown: false)
             try await redis.deliverLate()
             auditor.sharesAreUnsure()

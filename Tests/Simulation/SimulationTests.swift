@@ -3,14 +3,17 @@ import Testing
 
 @Suite("Simulation", .serialized)
 struct SimulationTests {
-    /// How many schedules: `GUANXI_SEEDS` for a longer run.
-    static let count = number("GUANXI_SEEDS") ?? 10_000
+    /// Which schedules: `GUANXI_SCHEDULES=10000..<500000` plays others than each run of the tests.
+    static let seeds: Range<UInt64> = {
+        guard let text = ProcessInfo.processInfo.environment["GUANXI_SCHEDULES"] else { return 0..<10_000 }
+        let bounds = text.split(separator: "..<").map { UInt64($0) }
+        guard bounds.count == 2, let first = bounds[0], let end = bounds[1], first < end else {
+            fatalError("GUANXI_SCHEDULES is a range such as 10000..<500000, not \(text)")
+        }
+        return first..<end
+    }()
     /// One schedule to play again, with each of its steps printed.
-    static let seed = number("GUANXI_SEED")
-
-    private static func number(_ name: String) -> UInt64? {
-        ProcessInfo.processInfo.environment[name].flatMap { UInt64($0) }
-    }
+    static let seed = ProcessInfo.processInfo.environment["GUANXI_SEED"].flatMap { UInt64($0) }
 
     @Test("whatever goes wrong, every committed job runs to one end, and caps, rates and fairness hold meanwhile")
     func schedules() async throws {
@@ -21,7 +24,7 @@ struct SimulationTests {
             #expect(failure == nil, "\(failure!)")
             return
         }
-        let failures = try await schedules.play(0..<Self.count, until: 10)
+        let failures = try await schedules.play(Self.seeds, until: 10)
         #expect(
             failures.isEmpty,
             "play one again with GUANXI_SEED=…\n\(failures.map(\.description).joined(separator: "\n"))")

@@ -11,9 +11,10 @@ extension QueueScripts {
     /// fetched blobs.
     ///
     /// Who holds what is known by the worker's name, which is new with each lease: a lease that was lost holds nothing,
-    /// and what it has to say of its jobs is not heard.
+    /// and what it has to say of its jobs is not heard. Of the done, either all are held, or none; only where Redis went
+    /// back to an older state, some.
     static let exchange = RedisScript(
-        prelude + """
+        prelude + isQuiet + """
             local worker, epoch, wanted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
             local held = P .. 'w:' .. worker
             local freed = {}
@@ -30,15 +31,28 @@ extension QueueScripts {
             local at = 6 + done
             local tenants = tonumber(ARGV[at])
             if done > 0 then
-                local gone = redis.call('HDEL', held, unpack(ARGV, 6, 5 + done))
-                if gone > 0 then
-                    for i = at + 1, at + 3 * tenants, 3 do free(ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])) end
-                end
-                local listed = tonumber(ARGV[at + 3 * tenants + 1])
+                local known = redis.call('HMGET', held, unpack(ARGV, 6, 5 + done))
+                local isWhole = true
+                for i = 1, done do isWhole = isWhole and known[i] end
                 -- Those that Redis keeps a list of come first.
-                if gone > 0 and listed > 0 then
-                    redis.call('SREM', P .. 'u', unpack(ARGV, 6, 5 + listed))
-                    if redis.call('EXISTS', P .. 'cx') == 1 then redis.call('ZREM', P .. 'cx', unpack(ARGV, 6, 5 + listed)) end
+                local listed = tonumber(ARGV[at + 3 * tenants + 1])
+                if isWhole then
+                    redis.call('HDEL', held, unpack(ARGV, 6, 5 + done))
+                    for i = at + 1, at + 3 * tenants, 3 do free(ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])) end
+                    if listed > 0 then
+                        redis.call('SREM', P .. 'u', unpack(ARGV, 6, 5 + listed))
+                        if redis.call('EXISTS', P .. 'cx') == 1 then
+                            redis.call('ZREM', P .. 'cx', unpack(ARGV, 6, 5 + listed))
+                        end
+                    end
+                else
+                    for i = 1, done do
+                        if known[i] then
+                            redis.call('HDEL', held, ARGV[5 + i])
+                            free(tenantOf(known[i]), 1, 0)
+                            if i <= listed then forget(ARGV[5 + i]) end
+                        end
+                    end
                 end
             end
             for i = at + 3 * tenants + 2, #ARGV, 5 do
@@ -77,13 +91,13 @@ extension QueueScripts {
             end
 
             local status, blobs = 'OK', {}
-            local isQuiet = redis.call('ZSCORE', P .. 'qt', processOf(worker))
+            local isResting = wanted > 0 and isQuiet(worker)
             if shard.epoch ~= epoch then
                 status = 'EPOCH'
             elseif not redis.call('ZSCORE', P .. 'wk', worker) then
                 -- What an unknown worker held, no sweep would ever return.
                 status = 'LEASE'
-            elseif shard.paused == 1 or isQuiet then
+            elseif shard.paused == 1 or isResting then
                 status = 'PAUSED'
             elseif wanted > 0 then
                 local top = redis.call('ZRANGE', P .. 'act', 0, wanted - 1, 'WITHSCORES')
@@ -169,7 +183,7 @@ extension QueueScripts {
             end
             local more = 0
             -- A quiet worker may have heard the bell in the place of one that can run what it rang for.
-            if status == 'OK' or isQuiet and shard.paused == 0 then
+            if status == 'OK' or isResting and shard.paused == 0 then
                 local ready = redis.call('ZCARD', P .. 'act')
                 if ready > 0 then ring() end
                 if status == 'OK' then more = ready end
@@ -183,17 +197,23 @@ extension QueueScripts {
             return reply
             """)
 
-    /// See `renewSource`, which a worker's own thread sends too.
-    static let renew = RedisScript(renewSource)
-
-    /// Arguments: worker, lease in ms, `new` for a first registration. Gives 0 when the lease was lost.
-    static let renewSource = """
-        \(clock)
-        local now = time[1] * 1000 + math.floor(time[2] / 1000)
-        if ARGV[3] ~= 'new' and not redis.call('ZSCORE', KEYS[1] .. 'wk', ARGV[1]) then return 0 end
-        redis.call('ZADD', KEYS[1] .. 'wk', now + tonumber(ARGV[2]), ARGV[1])
-        return 1
+    /// Begins a lease. Arguments: worker, lease in ms. To be sent once for each name: what comes twice may come late, and
+    /// would bring back a lease that was lost, with nothing of what it held.
+    static let register = RedisScript(
         """
+        \(clock)
+        redis.call('ZADD', KEYS[1] .. 'wk', time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[2]), ARGV[1])
+        return 1
+        """)
+
+    /// Makes a lease longer. Arguments: worker, lease in ms. Gives 0 when the lease was lost.
+    static let renew = RedisScript(
+        """
+        \(clock)
+        if not redis.call('ZSCORE', KEYS[1] .. 'wk', ARGV[1]) then return 0 end
+        redis.call('ZADD', KEYS[1] .. 'wk', time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[2]), ARGV[1])
+        return 1
+        """)
 
     /// Returns dead workers' jobs to the front of their tenants' queues; a crash uses up no attempt, and is counted: a
     /// worker sets aside a job that comes with too many. Worker `ARGV[1]`, when given, is leaving of its own will: its

@@ -4,7 +4,7 @@ extension QueueScripts {
     /// Counts: waiting, running, delayed, dead, workers, tenants with work, epoch, paused, ms since the oldest waiting
     /// job was enqueued (over the 200 tenants next in line), known ids, parked tenants.
     static let describe = RedisScript(
-        prelude + """
+        prelude + isQuiet + """
             local waitingJobs, running, tenants = 0, 0, 0
             local cursor = '0'
             repeat
@@ -32,11 +32,9 @@ extension QueueScripts {
             end
             for _, id in ipairs(redis.call('ZRANGE', P .. 'act', 0, 199)) do look(id) end
             for _, id in ipairs(redis.call('ZRANGE', P .. 'park', 0, 49)) do look(id) end
-            local workers = redis.call('ZCARD', P .. 'wk')
-            if redis.call('EXISTS', P .. 'qt') == 1 then
-                for _, worker in ipairs(redis.call('ZRANGE', P .. 'wk', 0, -1)) do
-                    if redis.call('ZSCORE', P .. 'qt', processOf(worker)) then workers = workers - 1 end
-                end
+            local workers = 0
+            for _, worker in ipairs(redis.call('ZRANGE', P .. 'wk', 0, -1)) do
+                if not isQuiet(worker) then workers = workers + 1 end
             end
             return {waitingJobs, running, redis.call('ZCARD', P .. 'd'), redis.call('ZCARD', P .. 'x'),
                 workers, tenants, shard.epoch, shard.paused, math.floor(now - oldest),
@@ -74,12 +72,12 @@ extension QueueScripts {
 
     /// The workers: (name, ms its lease still lasts, jobs it holds, 1 where it is quiet) each.
     static let workers = RedisScript(
-        prelude + """
+        prelude + isQuiet + """
             local reply = {}
             local all = redis.call('ZRANGE', P .. 'wk', 0, 999, 'WITHSCORES')
             for i = 1, #all, 2 do
                 reply[#reply + 1] = {all[i], math.ceil(tonumber(all[i + 1]) - now), redis.call('HLEN', P .. 'w:' .. all[i]),
-                    redis.call('ZSCORE', P .. 'qt', processOf(all[i])) and 1 or 0}
+                    isQuiet(all[i]) and 1 or 0}
             end
             return reply
             """)

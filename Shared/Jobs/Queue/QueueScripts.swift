@@ -49,8 +49,6 @@ enum QueueScripts {
             return s
         end
         local function touch(id) dirty[id] = true end
-        -- A worker's name without the number that each lease has of its own.
-        local function processOf(worker) return string.match(worker, '^(.+)%-%d+$') or worker end
         local function waiting(s) return s.w[1] + s.w[2] + s.w[3] end
         local function runnable(s)
             -- A tenant without a cap of its own has the queue's usual one; 0 is any number.
@@ -139,6 +137,15 @@ enum QueueScripts {
                 local oldest = redis.call('ZPOPMIN', P .. 'x')
                 redis.call('HDEL', P .. 'xj', oldest[1])
             end
+        end
+
+        """
+
+    /// Whether a worker was told to fetch no more: as a process, which is its name without each lease's own number.
+    static let isQuiet = """
+        local function isQuiet(worker)
+            return redis.call('EXISTS', P .. 'qt') == 1
+                and redis.call('ZSCORE', P .. 'qt', string.match(worker, '^(.+)%-%d+$') or worker) and true or false
         end
 
         """

@@ -300,11 +300,11 @@ package struct RedisQueue: Sendable {
             QueueScripts.beginAlone, keys: [prefix(shard)], [.text(worker), .bytes(id.rawBytes)])
     }
 
-    /// Registers a worker at one shard: its lease lasts `lease` from now.
+    /// Registers a worker at one shard: its lease lasts `lease` from now. Where it throws, the name is not to be used:
+    /// the call may come late.
     package func register(shard: Int = 0, worker: String, lease: Duration) async throws(RedisError) {
         _ = try await scripts.run(
-            QueueScripts.renew, keys: [prefix(shard)],
-            [.text(worker), .int(Int(lease / .milliseconds(1))), "new"])
+            QueueScripts.register, keys: [prefix(shard)], [.text(worker), .int(Int(lease / .milliseconds(1)))])
     }
 
     /// Returns the jobs of workers of one shard whose lease ended. Gives how many, and ids of jobs that were cancelled.

@@ -164,24 +164,26 @@ final class ShardLane: Sendable {
         }
     }
 
-    /// A lease is written down before the first fetch under its name: what nobody leases, nobody can return.
+    /// A lease is written down before the first fetch under its name: what nobody leases, nobody can return. Each attempt
+    /// has a name of its own, for one that came late would bring back a lease that was lost.
     private func beginLease() async -> WorkerPulse.Lease {
-        let lease = pulse.begin(shard)
-        let unstarted = state.withLock { state in
-            state.worker = lease.worker
-            return state.lane.beginLease()
-        }
-        slots.give(unstarted)
-        while !isStopping {
+        while true {
+            let lease = pulse.begin(shard)
+            let unstarted = state.withLock { state in
+                state.worker = lease.worker
+                return state.lane.beginLease()
+            }
+            slots.give(unstarted)
+            if isStopping { return lease }
             do {
                 try await queue.register(shard: shard, worker: lease.worker, lease: settings.lease)
-                break
+                pulse.registered(lease)
+                return lease
             } catch {
                 logger.warning("waiting for Redis", metadata: ["error": "\(error)"])
                 try? await Task.sleep(for: .milliseconds(500))
             }
         }
-        return lease
     }
 
     /// Looks again in a second, whatever the bell says: it rings for workers that are given something.

@@ -29,13 +29,13 @@ final class WorkerPulse: Sendable {
         let milliseconds = Int(lease / .milliseconds(1))
         pulse = queue.redis.pulse(every: milliseconds / 3)
         pulse.start { [self] in
-            leases.withLock { $0.compactMap { $0 } }.map { state in
+            leases.withLock { $0.compactMap { $0 } }.filter(\.isRegistered).map { state in
                 let prefix = queue.prefix(state.lease.shard)
                 return RedisPulse.Beat(
                     key: prefix,
                     command: [
-                        "EVAL", .text(QueueScripts.renewSource), 1, .text(prefix), .text(state.lease.worker),
-                        .int(milliseconds), state.isRegistered ? "renew" : "new",
+                        "EVAL", .text(QueueScripts.renew.source), 1, .text(prefix), .text(state.lease.worker),
+                        .int(milliseconds),
                     ]
                 ) { self.heard($0, of: state.lease) }
             }
@@ -44,19 +44,22 @@ final class WorkerPulse: Sendable {
 
     private func heard(_ reply: RedisValue, of lease: Lease) {
         leases.withLock { leases in
-            guard leases[lease.shard]?.lease == lease else { return }
-            if reply.int == 1 { leases[lease.shard]?.isRegistered = true }
-            if reply.int == 0 { leases[lease.shard]?.isLost = true }
+            if leases[lease.shard]?.lease == lease && reply.int == 0 { leases[lease.shard]?.isLost = true }
         }
     }
 
-    /// Begins a new lease; the first beat registers it.
+    /// Names a new lease. It is renewed from `registered` on.
     func begin(_ shard: Int) -> Lease {
         let number = counter.add(1, ordering: .relaxed).newValue
         let lease = Lease(shard: shard, worker: "\(base)-\(number)")
         leases.withLock { $0[shard] = State(lease: lease) }
-        pulse.beatNow()
         return lease
+    }
+
+    func registered(_ lease: Lease) {
+        leases.withLock { leases in
+            if leases[lease.shard]?.lease == lease { leases[lease.shard]?.isRegistered = true }
+        }
     }
 
     /// True when Redis no longer knew the lease: its jobs are others' now.
