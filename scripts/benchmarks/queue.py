@@ -7,17 +7,22 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 parser = argparse.ArgumentParser()
 for name in ("binary", "pgbench", "folder", "redis-port", "postgres-port"):
     parser.add_argument(f"--{name}", required=True)
-parser.add_argument("--only", default="drain,effects,enqueue,wait,kill,flood,weights,flush")
+SCENARIOS = ("drain", "effects", "enqueue", "wait", "kill", "flood", "weights", "flush")
+parser.add_argument("--only", default=",".join(SCENARIOS))
 parser.add_argument("--kills", type=int, default=40)
 parser.add_argument("--waiting", type=int, default=1_000_000)
 parser.add_argument("--plots")
 parser.add_argument("--json")
 options = parser.parse_args()
+for chosen in options.only.split(","):
+    if chosen not in SCENARIOS:
+        sys.exit(f"there is no scenario {chosen}: {', '.join(SCENARIOS)}")
 PASSWORD = os.environ["PGPASSWORD"]
 DATABASE = f"host=127.0.0.1 port={options.postgres_port} dbname=guanxi user=guanxi_contacts password={PASSWORD}"
 ADMIN = f"host=127.0.0.1 port={options.postgres_port} dbname=guanxi user=postgres"
@@ -409,9 +414,8 @@ def report():
                  os.path.join(options.plots, "wait-beside-a-flood.svg"))
 
 
-scenarios = {"drain": drain, "effects": effects, "enqueue": enqueue, "wait": wait, "kill": kill, "flood": flood, "weights": weights,
-             "flush": flush}
-for name in options.only.split(","):
-    print(name, flush=True)
-    scenarios[name]()
+for chosen in options.only.split(","):
+    print(chosen, flush=True)
+    {"drain": drain, "effects": effects, "enqueue": enqueue, "wait": wait, "kill": kill, "flood": flood, "weights": weights,
+     "flush": flush}[chosen]()
 report()
