@@ -196,7 +196,9 @@ struct SerialJobTests {
         let desk = bench.desk
         let why = try await desk.why(try await desk.story(ids[2]))
         #expect(why.reason == .behindItsKey && why.text.contains("behind 2 jobs of its key a"), "\(why.text)")
+        #expect(try await desk.figures(of: ProbeJob.queue).inLine == 3)
         try await desk.cancel(ids[1])
+        #expect(try await desk.figures(of: ProbeJob.queue).inLine == 2)
         try await desk.cancel(ids[0])
         await #expect(throws: OperatorRefusal.self) { try await desk.cancel(ids[0]) }
         bench.start(bench.worker(registry: bench.steps()))

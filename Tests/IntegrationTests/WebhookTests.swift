@@ -1,11 +1,11 @@
 import Accounts
 import Database
 import Foundation
+import HTTPReceiver
 import Records
 import Synchronization
 import TestSupport
 import Testing
-import WebhookReceiver
 import Webhooks
 
 @Suite("Webhooks", .serialized)

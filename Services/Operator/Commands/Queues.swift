@@ -33,15 +33,14 @@ struct Queues: AsyncParsableCommand {
         private func show(_ figures: [QueueOperator.Figures]) {
             printTable(
                 [
-                    "QUEUE", "WAITING", "RUNNING", "DELAYED", "BACKLOG", "DEAD", "WORKERS", "TENANTS", "IN", "OUT",
-                    "RUN",
-                    "OLDEST", "",
+                    "QUEUE", "WAITING", "RUNNING", "DELAYED", "BACKLOG", "IN LINE", "DEAD", "WORKERS", "TENANTS", "IN",
+                    "OUT", "RUN", "OLDEST", "",
                 ],
                 figures.map { one in
                     [
                         one.queue, "\(one.waiting)", "\(one.running)", "\(one.delayed)", "\(one.backlog)",
-                        "\(one.dead)",
-                        "\(one.workers)", "\(one.tenants)", rateText(one.arrivalPerSecond), rateText(one.donePerSecond),
+                        "\(one.inLine)", "\(one.dead)", "\(one.workers)", "\(one.tenants)",
+                        rateText(one.arrivalPerSecond), rateText(one.donePerSecond),
                         secondsText(one.meanSeconds), secondsText(one.oldestSeconds), one.paused ? "paused" : "",
                     ]
                 })

@@ -23,10 +23,10 @@ extension JobsSchema {
             where c.relname = 'outbox' and c.relkind = 'p' order by 1
         $body$;
 
-        -- What PostgreSQL knows of a queue: the jobs that found no room in Redis, those enqueued with ids from `since` on,
-        -- and the dead that nobody replayed; each counted up to `maximum`.
+        -- What PostgreSQL knows of a queue: the jobs that found no room in Redis, those behind another of their serial
+        -- key, those enqueued with ids from `since` on, and the dead that nobody replayed; each counted up to `maximum`.
         create function platform.queue_figures(wanted_queue text, since uuid, maximum int,
-            out backlog_tenants bigint, out backlog bigint, out arrived bigint, out dead bigint)
+            out backlog_tenants bigint, out backlog bigint, out in_line bigint, out arrived bigint, out dead bigint)
         language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $body$
         declare
             schema_name text;
@@ -37,6 +37,8 @@ extension JobsSchema {
             perform platform.require_queue(wanted_queue);
             select count(*), min(b.since::text)::uuid into backlog_tenants, oldest
             from platform.job_backlog b where b.queue = wanted_queue;
+            select count(*) into in_line
+            from (select 1 from platform.serial_job s where s.queue = wanted_queue limit maximum) l;
             backlog := 0;
             arrived := 0;
             dead := 0;

@@ -45,6 +45,8 @@ package struct QueueOperator: Sendable {
         /// Jobs in PostgreSQL for which their tenants' windows in Redis have no room, at most 100,000 counted.
         package var backlog: Int
         package var backlogTenants: Int
+        /// Jobs behind another of their serial key, at most 100,000 counted.
+        package var inLine: Int
         package var workers: Int
         package var tenants: Int
         package var parkedTenants: Int
@@ -80,14 +82,15 @@ package struct QueueOperator: Sendable {
         let known = try await database.query(
             tenant: nil,
             Statement(
-                "select backlog_tenants, backlog, arrived, dead from platform.queue_figures($1, $2, $3)",
+                "select backlog_tenants, backlog, in_line, arrived, dead from platform.queue_figures($1, $2, $3)",
                 [.text(name), .uuid(since), .int(Self.countLimit)]), readOnly: true)
         func number(_ column: Int) -> Int { known.int(0, column) ?? 0 }
         return Figures(
-            queue: name, waiting: depth.waiting, running: depth.running, delayed: depth.delayed, dead: number(3),
-            backlog: number(1), backlogTenants: number(0), workers: depth.workers, tenants: depth.tenants,
+            queue: name, waiting: depth.waiting, running: depth.running, delayed: depth.delayed, dead: number(4),
+            backlog: number(1), backlogTenants: number(0), inLine: number(2), workers: depth.workers,
+            tenants: depth.tenants,
             parkedTenants: depth.parkedTenants, paused: depth.isPaused, oldestSeconds: depth.oldestAge,
-            arrivalPerSecond: Double(number(2)) / span, donePerSecond: load.rate, meanSeconds: load.meanSeconds,
+            arrivalPerSecond: Double(number(3)) / span, donePerSecond: load.rate, meanSeconds: load.meanSeconds,
             overdue: try await queue.overdue())
     }
 

@@ -94,6 +94,7 @@ extension JobsSchema {
             primary key (tenant_id, queue, serial_key, position),
             unique (tenant_id, id)
         );
+        create index on platform.serial_job (queue);
         comment on table platform.serial_job is 'Jobs behind another of their key, in the order of their commits.';
         select platform.secure_table('platform.serial_line', '');
         select platform.secure_table('platform.serial_job', '');
