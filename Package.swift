@@ -97,10 +97,11 @@ let package = Package(
         library("CCurl", apt: "libcurl4-openssl-dev"),
 
         shared("ThreadExecutor", []),
-        shared("Database", ["CLibPQ", "ThreadExecutor", logging]),
+        shared("Entropy", []),
+        shared("Database", ["CLibPQ", "ThreadExecutor", "Entropy", logging]),
         shared("Redis", ["CHiredis", "ThreadExecutor", logging]),
-        shared("Tenancy", ["Database", "ThreadExecutor", "CSodium", logging]),
-        shared("Spans", ["CCurl", "ThreadExecutor", tracing, logging, lifecycle]),
+        shared("Tenancy", ["Database", "ThreadExecutor", "Entropy", "CSodium", logging]),
+        shared("Spans", ["CCurl", "ThreadExecutor", "Entropy", tracing, logging, lifecycle]),
         shared("Jobs", ["Database", "Redis", "ThreadExecutor", "Spans", tracing, logging, metrics, lifecycle]),
         shared("Records", ["Database", "Tenancy", "Jobs", logging]),
         shared("Contracts", ["Jobs", "Records"]),
@@ -131,17 +132,17 @@ let package = Package(
         .target(
             name: "SyntheticPeople", dependencies: ["Matching"], path: "Tests/SyntheticPeople", swiftSettings: strict),
         .target(
-            name: "WebhookReceiver", dependencies: ["ThreadExecutor"], path: "Tests/WebhookReceiver",
+            name: "HTTPReceiver", dependencies: ["ThreadExecutor"], path: "Tests/HTTPReceiver",
             swiftSettings: strict),
         .executableTarget(
             name: "QueueBenchmark",
             dependencies: ["Database", "Redis", "Tenancy", "Jobs", "Records", arguments, lifecycle, logging],
             path: "Tests/Benchmarks/Queue", swiftSettings: strict),
         .testTarget(
-            name: "WebhooksTests", dependencies: ["Webhooks", "WebhookReceiver", "ThreadExecutor"],
+            name: "WebhooksTests", dependencies: ["Webhooks", "HTTPReceiver", "ThreadExecutor"],
             path: "Tests/WebhooksTests", swiftSettings: strict),
         .testTarget(
-            name: "SpansTests", dependencies: ["Spans", "ThreadExecutor", tracing, logging, lifecycle],
+            name: "SpansTests", dependencies: ["Spans", "HTTPReceiver", tracing, logging, lifecycle],
             path: "Tests/SpansTests", swiftSettings: strict),
         .testTarget(
             name: "JobsTests", dependencies: ["Jobs", "Database", "Redis", logging], path: "Tests/JobsTests",
@@ -159,11 +160,11 @@ let package = Package(
                 "TestSupport", "Database", "Redis", "Jobs", "Tenancy", "Records", "ServiceKit", "Contacts",
                 "Opportunities", "Tickets", "Analytics", "Accounts", "Contracts", "Matching", "SyntheticPeople",
                 logging,
-                lifecycle, "Webhooks", "WebhookReceiver",
+                lifecycle, "Webhooks", "HTTPReceiver",
             ],
             path: "Tests/IntegrationTests", swiftSettings: strict),
         .testTarget(
-            name: "EndToEndTests", dependencies: ["TestSupport", "Records", "Redis", "Database", "WebhookReceiver"],
+            name: "EndToEndTests", dependencies: ["TestSupport", "Records", "Redis", "Database", "HTTPReceiver"],
             path: "Tests/EndToEndTests", swiftSettings: strict),
     ]
         + domains.flatMap {

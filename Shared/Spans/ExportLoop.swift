@@ -1,10 +1,5 @@
 import Logging
-
-#if canImport(Glibc)
-    import Glibc
-#else
-    import Darwin
-#endif
+import ThreadExecutor
 
 /// What the exporter's thread does: takes batches and delivers each before the next. Not `Sendable`: it is made and
 /// used on that thread.
@@ -26,7 +21,7 @@ final class ExportLoop {
 
     /// Runs until the queue is closed and either empty or out of time.
     func run() {
-        Self.blockSignals()
+        OSThread.blockSignals()
         while !hasGivenUp, let batch = queue.takeBatch(within: pace.interval) { send(batch) }
         let left = queue.end()
         if hasGivenUp { report.gaveUp(dropped: left) }
@@ -73,13 +68,5 @@ final class ExportLoop {
         hasGivenUp = true
         queue.counters.drop(spans)
         report.givenUp += spans
-    }
-
-    /// A TLS library that writes to a connection which the collector has closed may raise SIGPIPE, which ends the
-    /// process; and signals meant for the process shouldn't land on this thread or on libcurl's resolver.
-    private static func blockSignals() {
-        var all = sigset_t()
-        sigfillset(&all)
-        pthread_sigmask(SIG_BLOCK, &all, nil)
     }
 }

@@ -1,3 +1,4 @@
+import Entropy
 import Tracing
 
 /// What other services know a span by: they put its ids into their own spans, and all together make one trace.
@@ -36,7 +37,7 @@ package struct TraceID: Sendable, Hashable, CustomStringConvertible {
     /// A new one, at random.
     package static func random() -> TraceID {
         while true {
-            if let id = TraceID(high: RandomWords.next(), low: RandomWords.next()) { return id }
+            if let id = TraceID(high: RandomBits.word(), low: RandomBits.word()) { return id }
         }
     }
 
@@ -64,7 +65,7 @@ package struct SpanID: Sendable, Hashable, CustomStringConvertible {
     /// A new one, at random.
     package static func random() -> SpanID {
         while true {
-            if let id = SpanID(bits: RandomWords.next()) { return id }
+            if let id = SpanID(bits: RandomBits.word()) { return id }
         }
     }
 

@@ -1,5 +1,6 @@
 import CSodium
 import Database
+import Entropy
 import Foundation
 import Synchronization
 

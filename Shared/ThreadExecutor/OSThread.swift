@@ -41,6 +41,15 @@ package struct OSThread: Sendable {
         return unsafeBitCast(symbol, to: Initialize.self)(noAtExit, nil) == 1
     }()
 
+    /// Keeps signals from the calling thread and those that it starts: a TLS library that writes to a connection which the
+    /// other side has closed may raise SIGPIPE, which ends the process, and signals meant for the process should not land
+    /// on libcurl's resolvers.
+    package static func blockSignals() {
+        var all = sigset_t()
+        sigfillset(&all)
+        pthread_sigmask(SIG_BLOCK, &all, nil)
+    }
+
     private final class Body: Sendable {
         let run: @Sendable () -> Void
 

@@ -1,12 +1,6 @@
 import CCurl
 import ThreadExecutor
 
-#if canImport(Glibc)
-    import Glibc
-#else
-    import Darwin
-#endif
-
 /// What the client's thread does: starts what has its turn, lets libcurl move all transfers along, and hands out
 /// outcomes. Not `Sendable`: it is made and used on that thread.
 final class DeliveryLoop {
@@ -31,7 +25,7 @@ final class DeliveryLoop {
 
     /// Runs until the inbox is closed, then ends everything.
     func run() {
-        Self.blockSignals()
+        OSThread.blockSignals()
         inbox.attach(multi)
         while !inbox.isClosed {
             let isAllTaken = receive()
@@ -123,14 +117,6 @@ final class DeliveryLoop {
         transfers = [:]
         inbox.detach()
         curl_multi_cleanup(multi)
-    }
-
-    /// A TLS library that writes to a connection which the receiver has closed may raise SIGPIPE, which ends the
-    /// process; and signals meant for the process shouldn't land on this thread or on libcurl's resolvers.
-    private static func blockSignals() {
-        var all = sigset_t()
-        sigfillset(&all)
-        pthread_sigmask(SIG_BLOCK, &all, nil)
     }
 }
 

@@ -1,8 +1,8 @@
 import Foundation
+import HTTPReceiver
 import Records
 import TestSupport
 import Testing
-import WebhookReceiver
 
 /// A span as the collector got it.
 private struct ReceivedSpan {

@@ -14,7 +14,7 @@ struct SpanExporterTests {
                 await eventually("the spans arrive") { collector.takenNames.count == 2 * round + 2 }
             }
         }
-        let request = try #require(collector.requests.first)
+        let request = try #require(collector.requests.first).request
         #expect(request.head.hasPrefix("POST /v1/traces HTTP/1.1\r\n"))
         #expect(request.field("content-type") == "application/json")
         #expect(request.field("authorization") == "Bearer 秘密")

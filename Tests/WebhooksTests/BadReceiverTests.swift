@@ -1,7 +1,7 @@
+import HTTPReceiver
 import Synchronization
 import Testing
 import ThreadExecutor
-import WebhookReceiver
 
 @testable import Webhooks
 

@@ -1,5 +1,5 @@
+import HTTPReceiver
 import Testing
-import WebhookReceiver
 
 @testable import Webhooks
 

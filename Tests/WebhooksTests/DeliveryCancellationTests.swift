@@ -1,6 +1,6 @@
+import HTTPReceiver
 import Testing
 import ThreadExecutor
-import WebhookReceiver
 
 @testable import Webhooks
 

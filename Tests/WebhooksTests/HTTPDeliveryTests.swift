@@ -1,7 +1,7 @@
 import Foundation
+import HTTPReceiver
 import Testing
 import ThreadExecutor
-import WebhookReceiver
 
 @testable import Webhooks
 

@@ -1,6 +1,6 @@
 import Foundation
+import HTTPReceiver
 import Testing
-import WebhookReceiver
 
 @testable import Webhooks
 

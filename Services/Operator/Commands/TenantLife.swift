@@ -166,17 +166,13 @@ extension Tenants {
         func run() async throws {
             let session = try await OperatorSession()
             defer { session.close() }
-            do {
-                let (_, manifest) = try await refusing {
+            let (_, manifest) = try await creating(slug) {
+                try await refusing {
                     try await TenantImport(owner: session.owner).read(URL(filePath: directory), slug: slug)
                 }
-                try Tenants.show(manifest, slug: slug, json: json)
-                if !json { print("\(slug) is suspended: `guanxi tenants resume \(slug)` lets it work") }
-            } catch let error as DatabaseError where error.code == .uniqueViolation {
-                throw WrongCall("there is a tenant \(slug) already")
-            } catch let error as DatabaseError where error.code == .checkViolation {
-                throw WrongCall("\(slug) is no slug: it has small letters, digits and hyphens")
             }
+            try Tenants.show(manifest, slug: slug, json: json)
+            if !json { print("\(slug) is suspended: `guanxi tenants resume \(slug)` lets it work") }
         }
     }
 

@@ -32,13 +32,7 @@ struct Tenants: AsyncParsableCommand {
             tenant.country = country
             tenant.currency = currency
             tenant.requestsPerSecond = requestsPerSecond
-            do {
-                _ = try await directory.create(tenant)
-            } catch let error as DatabaseError where error.code == .uniqueViolation {
-                throw WrongCall("there is a tenant \(slug) already")
-            } catch let error as DatabaseError where error.code == .checkViolation || error.code == .invalidValue {
-                throw WrongCall("\(error.message)")
-            }
+            try await creating(tenant.slug) { _ = try await directory.create(tenant) }
             try show(try await directory.list(slug: slug), json: json)
         }
     }
@@ -78,6 +72,27 @@ struct Tenants: AsyncParsableCommand {
                     $0.createdAt,
                 ]
             })
+    }
+}
+
+/// Runs what creates a tenant; a mistake of the caller where its slug or another value can't be taken.
+func creating<Made>(_ slug: String, _ create: () async throws -> Made) async throws -> Made {
+    do { return try await create() } catch let error as DatabaseError {
+        switch (error.code, error.constraint) {
+        case (.uniqueViolation, _): throw WrongCall("there is a tenant \(slug) already")
+        case (.checkViolation, "tenant_slug_check"):
+            throw WrongCall(
+                "\(slug) is no slug: that is 2 to 63 small letters, digits and hyphens, beginning with a letter")
+        case (.checkViolation, "tenant_name_check"): throw WrongCall("a name has 1 to 200 characters")
+        case (.checkViolation, "tenant_locale_check"): throw WrongCall("the locale is en or zh-CN")
+        case (.checkViolation, "tenant_default_country_check"):
+            throw WrongCall("a country is two capital letters of ISO 3166, such as US")
+        case (.checkViolation, "tenant_default_currency_check"):
+            throw WrongCall("a currency is three capital letters of ISO 4217, such as USD")
+        case (.checkViolation, "tenant_requests_per_second_check"): throw WrongCall("requests a second are at least 1")
+        case (.checkViolation, _), (.invalidValue, _): throw WrongCall(error.message)
+        default: throw error
+        }
     }
 }
 

@@ -17,24 +17,23 @@ package struct ReceivedRequest: Sendable {
     }
 }
 
-/// A receiver of webhooks on a free port of a loopback address: reads requests and lets the test do the rest, each
+/// A receiver of HTTP requests on a free port of a loopback address: reads them and lets the test do the rest, each
 /// connection on a thread of its own.
 package final class Receiver: Sendable {
     package let port: Int
     private let listener: Int32
+    private let serve: @Sendable (Connection) -> Bool
     private let log = Mutex<(requests: [ReceivedRequest], connections: Int)>(([], 0))
 
-    /// - Parameter serve: answers one request, the connection's `request`; false when the connection is to be closed.
-    package init(address: String = "127.0.0.1", serve: @escaping @Sendable (Connection) -> Bool) throws {
-        (listener, port) = try Self.listen(address)
-        OSThread.start { [weak self, listener] in
-            while true {
-                let socket = accept(listener, nil, nil)
-                if socket < 0 { break }
-                OSThread.start { [self] in self?.serve(Connection(socket: socket), serve) }
-            }
-            Glibc.close(listener)
-        }
+    /// - Parameters:
+    ///   - isListening: false for one that can't be connected to before `listen()`, but keeps its port.
+    ///   - serve: answers one request, the connection's `request`; false when the connection is to be closed.
+    package init(
+        address: String = "127.0.0.1", isListening: Bool = true, serve: @escaping @Sendable (Connection) -> Bool
+    ) throws {
+        (listener, port) = try Self.bind(address)
+        self.serve = serve
+        if isListening { listen() }
     }
 
     /// Answers every request with `answer` and keeps the connection open.
@@ -52,14 +51,26 @@ package final class Receiver: Sendable {
     /// How many connections were opened so far.
     package var connections: Int { log.withLock { $0.connections } }
 
+    package func listen() {
+        Glibc.listen(listener, 128)
+        OSThread.start { [weak self, listener] in
+            while true {
+                let socket = accept(listener, nil, nil)
+                if socket < 0 { break }
+                OSThread.start { [self] in self?.hold(Connection(socket: socket)) }
+            }
+            Glibc.close(listener)
+        }
+    }
+
     /// A port on which nobody listens.
     package static func freePort() throws -> Int {
-        let (listener, port) = try listen("127.0.0.1")
+        let (listener, port) = try bind("127.0.0.1")
         Glibc.close(listener)
         return port
     }
 
-    private func serve(_ connection: Connection, _ serve: (Connection) -> Bool) {
+    private func hold(_ connection: Connection) {
         var connection = connection
         log.withLock { $0.connections += 1 }
         while let request = connection.receive() {
@@ -70,7 +81,7 @@ package final class Receiver: Sendable {
         connection.close()
     }
 
-    private static func listen(_ address: String) throws -> (Int32, Int) {
+    private static func bind(_ address: String) throws -> (Int32, Int) {
         let isSix = address.contains(":")
         let listener = socket(isSix ? AF_INET6 : AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         var four = sockaddr_in()
@@ -85,8 +96,7 @@ package final class Receiver: Sendable {
             if isSix { raw.storeBytes(of: six, as: sockaddr_in6.self) }
             if !isSix { raw.storeBytes(of: four, as: sockaddr_in.self) }
             let address = raw.assumingMemoryBound(to: sockaddr.self)
-            if bind(listener, address, length) != 0 || Glibc.listen(listener, 128) != 0 { return Int32(-1) }
-            return getsockname(listener, address, &length)
+            return Glibc.bind(listener, address, length) == 0 ? getsockname(listener, address, &length) : -1
         }
         guard status == 0 else {
             Glibc.close(listener)
