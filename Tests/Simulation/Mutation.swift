@@ -16,6 +16,8 @@ struct Mutation: Sendable, CustomStringConvertible {
         case refusedAreForgotten
         /// Jobs of one serial key go into the outbox as they come.
         case linesAreIgnored
+        /// A worker goes on under a lease of which an older Redis says what was true a while ago.
+        case outdatedLeaseGoesOn
         /// The end of a turn gives it to nobody.
         case turnsEndForNobody
     }
@@ -58,6 +60,7 @@ struct Mutation: Sendable, CustomStringConvertible {
         Mutation("the relay skips late commits", .relaySkipsLateCommits),
         Mutation("a repair sends nothing again", .repairForgets),
         Mutation("what is refused is not noted", .refusedAreForgotten),
+        Mutation("a lease outlives its data set", .outdatedLeaseGoesOn),
         Mutation("jobs of a serial key run as they come", .linesAreIgnored),
         Mutation("the end of a turn gives it to nobody", .turnsEndForNobody),
     ]

@@ -12,19 +12,8 @@ extension Simulation {
         while true {
             looks += 1
             do {
+                if elapsed >= redisUpAt { try hear(dataSet, host) }
                 if looks % 4 == 1 { try await applyShares(me) }
-                if hosts[host].dataSet != dataSet && elapsed >= redisUpAt {
-                    let isFirst = hosts[host].dataSet == nil
-                    if !isFirst { try postgres.check() }
-                    hosts[host].dataSet = dataSet
-                    if !isFirst {
-                        postgres.isRecovered = false
-                        // What Redis thinks that this worker holds is as old as the rest: it goes on under another lease.
-                        hosts[host].worker!.mustLeave = true
-                        wake(hosts[host].worker!.laneProcess)
-                        note("Redis has another data set: not to be trusted")
-                    }
-                }
                 try await recover(me)
                 try await refill(me)
                 if looks % 5 == 0 { try await resend(me, olderThan: now.addingTimeInterval(-60)) }
@@ -32,6 +21,22 @@ extension Simulation {
             } catch is DatabaseError {
             }
             try await turn(me, after: random.number(1000...4000))
+        }
+    }
+
+    /// Redis may have lost the last writes: what it lacks is sent again, and what it thinks that this worker holds is as old
+    /// as the rest.
+    private func hear(_ dataSet: Int, _ host: Int) throws(DatabaseError) {
+        if hosts[host].dataSet ?? dataSet != dataSet {
+            try postgres.check()
+            postgres.isRecovered = false
+            note("Redis has another data set: not to be trusted")
+        }
+        hosts[host].dataSet = dataSet
+        if case .outdatedLeaseGoesOn = mutation?.change { return }
+        if hosts[host].worker!.dataSet ?? dataSet != dataSet {
+            hosts[host].worker!.isOutdated = true
+            wake(hosts[host].worker!.laneProcess)
         }
     }
 

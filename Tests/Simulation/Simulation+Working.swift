@@ -11,8 +11,10 @@ struct Worker {
     var leases = 0
     var isRegistered = false
     var isLost = false
-    /// Redis has another data set than the one that gave the lease.
-    var mustLeave = false
+    /// The data set of Redis that gave the lease; nil before the first.
+    var dataSet: Int?
+    /// Redis has another one since.
+    var isOutdated = false
     var free: Int
     var laneProcess: Simulation.ProcessID
 }
@@ -35,8 +37,7 @@ extension Simulation {
                 abandonAll(host)
                 try await beginLease(me)
             }
-            if hosts[host].worker!.mustLeave {
-                hosts[host].worker!.mustLeave = false
+            if hosts[host].worker!.isOutdated {
                 abandonAll(host)
                 try? await queue.leave(worker: hosts[host].worker!.lease)
                 auditor.rest()
@@ -118,10 +119,15 @@ extension Simulation {
             try await turn(me)
             if hosts[host].isStopping { return }
             do {
+                if elapsed < redisUpAt { throw RedisError(code: .notConnected, message: "down") }
+                hosts[host].worker!.dataSet = dataSet
+                hosts[host].worker!.isOutdated = false
+                hosts[host].dataSet = hosts[host].dataSet ?? dataSet
+                try await turn(me)
                 try await queue.register(worker: lease, lease: .milliseconds(Self.lease))
                 hosts[host].worker!.isRegistered = true
                 return
-            } catch {
+            } catch is RedisError {
                 try await turn(me, after: 500)
             }
         }

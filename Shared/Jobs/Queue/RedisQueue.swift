@@ -300,6 +300,15 @@ package struct RedisQueue: Sendable {
             QueueScripts.beginAlone, keys: [prefix(shard)], [.text(worker), .bytes(id.rawBytes)])
     }
 
+    /// What a shard's Redis calls its data set: another name after a failover or a restart, where it may be older. Empty
+    /// where the server does not say.
+    package func dataSet(of shard: Int) async throws(RedisError) -> String {
+        let info = try await redis.command(key: prefix(shard), ["INFO", "replication"]).text ?? ""
+        let name = "master_replid:"
+        let line = info.split(whereSeparator: \.isNewline).first { $0.hasPrefix(name) }
+        return line.map { String($0.dropFirst(name.count)) } ?? ""
+    }
+
     /// Registers a worker at one shard: its lease lasts `lease` from now. Where it throws, the name is not to be used:
     /// the call may come late.
     package func register(shard: Int = 0, worker: String, lease: Duration) async throws(RedisError) {

@@ -13,8 +13,8 @@ final class QueueKeeper: Sendable {
     private let backlog: Backlog
     private let metrics: QueueMetrics
     private let logger: Logger
-    /// The data set of each shard's Redis, as it last said.
-    private let replicationIDs = Mutex<[Int: String]>([:])
+    /// The data set of each shard's Redis, as this keeper knows it. What another one lacks was sent again.
+    private let dataSets = Mutex<[Int: String]>([:])
     /// Erased tenants of which this keeper has taken everything out of Redis.
     private let forgotten = Mutex<Set<TenantID>>([])
 
@@ -40,11 +40,18 @@ final class QueueKeeper: Sendable {
         return epoch
     }
 
-    /// Looks after the queue until cancelled.
-    func run() async {
+    /// The data set that a shard's Redis has now. Asked before the first fetch, so that another one is known as such.
+    func dataSet(of shard: Int) async throws(RedisError) -> String {
+        let id = try await queue.dataSet(of: shard)
+        dataSets.withLock { if $0[shard] == nil { $0[shard] = id } }
+        return id
+    }
+
+    /// Looks after the queue until cancelled. `hear` is told of each shard's data set again and again.
+    func run(hear: @escaping @Sendable (_ shard: Int, _ dataSet: String) -> Void) async {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.refillLoop() }
-            group.addTask { await self.lookLoop() }
+            group.addTask { await self.lookLoop(hear) }
             group.addTask { await self.compareLoop() }
             await group.waitForAll()
         }
@@ -67,13 +74,16 @@ final class QueueKeeper: Sendable {
     }
 
     /// Every two seconds: the figures, an unfinished repair, and whether Redis is still the one we knew.
-    private func lookLoop() async {
+    private func lookLoop(_ hear: (Int, String) -> Void) async {
         while !Task.isCancelled {
             do {
                 metrics.note(try await queue.depth())
-                if try await hasNewDataSet() {
+                for shard in 0..<queue.shards {
+                    let id = try await queue.dataSet(of: shard)
                     // A failover may have lost the last writes, epoch and all: what is missing is sent again.
-                    try await reconciler.distrust()
+                    if dataSets.withLock({ $0[shard] ?? id }) != id { try await reconciler.distrust() }
+                    dataSets.withLock { $0[shard] = id }
+                    hear(shard, id)
                 }
                 if let count = try await reconciler.recover() {
                     metrics.repairs.increment()
@@ -104,23 +114,6 @@ final class QueueKeeper: Sendable {
             minutes += 1
             try? await Task.sleep(for: .seconds(Int.random(in: 55...65)))
         }
-    }
-
-    private func hasNewDataSet() async throws -> Bool {
-        var isNew = false
-        for shard in 0..<queue.shards {
-            let info =
-                try await queue.redis.command(key: queue.prefix(shard), ["INFO", "replication"]).text ?? ""
-            guard let line = info.split(whereSeparator: \.isNewline).first(where: { $0.hasPrefix("master_replid:") })
-            else { continue }
-            let id = String(line.dropFirst("master_replid:".count))
-            let before = replicationIDs.withLock { ids in
-                defer { ids[shard] = id }
-                return ids[shard]
-            }
-            if before != nil && before != id { isNew = true }
-        }
-        return isNew
     }
 
     private func applyShares() async throws {

@@ -82,7 +82,7 @@ package final class QueueWorker: Service {
         await withTaskGroup(of: Void.self) { helpers in
             helpers.addTask { await self.bell.run() }
             helpers.addTask { await self.sweepLoop() }
-            helpers.addTask { await self.keeper.run() }
+            helpers.addTask { await self.keeper.run { self.lanes[$0].isServed(by: $1) } }
             await withGracefulShutdownHandler {
                 await withTaskCancellationHandler {
                     await withTaskGroup(of: Void.self) { group in

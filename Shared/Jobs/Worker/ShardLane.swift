@@ -9,6 +9,10 @@ final class ShardLane: Sendable {
         var lane = LaneState<JobRun>()
         /// The name of the lease that holds.
         var worker = ""
+        /// The data set of Redis that gave it; nil before the first.
+        var dataSet: String?
+        /// Redis has another one since, which may be older.
+        var isOutdated = false
         var isStopping = false
         /// A look is due within a second, whatever the bell says.
         var isResting = false
@@ -55,6 +59,16 @@ final class ShardLane: Sendable {
         changed.raise()
     }
 
+    /// Hears which data set this shard's Redis has. An older one says of this lease what was true a while ago: it may hold
+    /// jobs that ended or went back since, which nobody would ever run or return.
+    func isServed(by dataSet: String) {
+        let isOutdated = state.withLock { state in
+            if let known = state.dataSet, known != dataSet { state.isOutdated = true }
+            return state.isOutdated
+        }
+        if isOutdated { changed.raise() }
+    }
+
     /// Stops the runs of these jobs: an operator or a user has cancelled them.
     func abandon(_ ids: [UUID]) {
         for run in runs where run.ids.contains(where: ids.contains) { run.abandon() }
@@ -87,6 +101,11 @@ final class ShardLane: Sendable {
         while true {
             if pulse.lost(lease) {
                 abandonAll("the worker's lease was lost")
+                lease = await beginLease()
+            }
+            if state.withLock({ $0.isOutdated }) {
+                abandonAll("Redis has another data set")
+                try? await queue.leave(shard: shard, worker: lease.worker)
                 lease = await beginLease()
             }
             let (ends, isIdle, isStopping) = state.withLock { state in
@@ -176,6 +195,9 @@ final class ShardLane: Sendable {
             slots.give(unstarted)
             if isStopping { return lease }
             do {
+                // Before the lease, so that a failover between the two is noticed.
+                let dataSet = try await keeper.dataSet(of: shard)
+                state.withLock { ($0.dataSet, $0.isOutdated) = (dataSet, false) }
                 try await queue.register(shard: shard, worker: lease.worker, lease: settings.lease)
                 pulse.registered(lease)
                 return lease
