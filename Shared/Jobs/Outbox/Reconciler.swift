@@ -43,21 +43,22 @@ package struct Reconciler: Sendable {
     /// soon as it stands there; what Redis lacks follows by `recover`. Returns the epoch to fetch with.
     package func raiseEpoch() async throws -> Int {
         _ = try await currentEpoch()
-        let epoch = try await database.withoutTenant { transaction in
+        let (epoch, isRaised) = try await database.withoutTenant { transaction in
             let rows = try await transaction.query(
                 Statement(
                     "select epoch from \(schema).queue_epoch where queue = $1 for update", [.text(queue.name)]))
             let known = rows.int(0, 0)!
             let inRedis = try await queue.depth().epoch
-            if inRedis == known { return known }
+            if inRedis == known { return (known, false) }
             let next = max(known, inRedis) + 1
             transaction.later(
                 Statement(
                     "update \(schema).queue_epoch set epoch = $2, is_recovered = false where queue = $1",
                     [.text(queue.name), .int(next)]))
-            return next
+            return (next, true)
         }
-        try await queue.setEpoch(epoch)
+        // Said once more, it could land on a Redis that has forgotten again, and hide it.
+        if isRaised { try await queue.setEpoch(epoch) }
         return epoch
     }
 

@@ -65,7 +65,7 @@ final class QueueKeeper: Sendable {
                 tenants = try await backlog.tenants()
                 metrics.note(tenantsInBacklog: tenants.count)
                 // A window that was drained while it was filled is filled again at once.
-                while !Task.isCancelled, try await backlog.refill(tenants) > 0 {}
+                while !Task.isCancelled, try await backlog.refill(tenants) > 0 { tenants = try await backlog.tenants() }
             } catch {
                 logger.debug("the backlog could not be looked through", metadata: ["error": "\(error)"])
             }

@@ -169,9 +169,10 @@ final class ShardLane: Sendable {
                 await pause(.milliseconds(20))
                 continue
             }
-            if fetched.status == .paused {
+            // Without room for more the bell is others', and still a lease may be lost, or room come with no run's end here.
+            if fetched.status == .paused || !hasRoom {
                 rest()
-            } else if hasRoom {
+            } else {
                 bell.listen(shard, within: fetched.nextDue)
             }
             await changed.wait()
