@@ -239,21 +239,6 @@ struct QueueTests {
         try await bench.stop()
     }
 
-    @Test("after FLUSHALL every committed job still runs, once")
-    func flush() async throws {
-        let bench = try await QueueBench()
-        bench.start(bench.outbox)
-        bench.start(bench.worker(concurrency: 4))
-        bench.start(bench.worker(concurrency: 4))
-        for part in 0..<20 {
-            try await bench.enqueue(
-                (0..<20).map { ProbeJob(number: part * 20 + $0, milliseconds: 10) }, tenant: bench.tenants[part % 2])
-            if part % 5 == 2 { _ = try await bench.client.command(key: "x", ["FLUSHALL"]) }
-        }
-        try await bench.expectOnce(0..<400)
-        try await bench.stop()
-    }
-
     @Test("a worker that stops answering loses its jobs to others, and its own end is refused")
     func zombie() async throws {
         let bench = try await QueueBench()

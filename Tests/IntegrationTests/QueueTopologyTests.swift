@@ -47,44 +47,4 @@ struct QueueTopologyTests {
         try await bench.expectOnce(0..<200, within: 120)
         try await bench.stop()
     }
-
-    @Test("after a failover to an older state nobody is thought to hold what he does not run")
-    func olderState() async throws {
-        let server = try await TestRedis(["--enable-debug-command", "local"])
-        let bench = try await QueueBench(client: try server.client())
-        let queue = RedisQueue(name: ProbeJob.queue, redis: bench.client)
-        func command(_ arguments: RedisArgument...) async throws -> RedisValue {
-            try await bench.client.command(key: queue.prefix(0), arguments)
-        }
-        let (gate, opener) = AsyncStream.makeStream(of: Void.self)
-        var registry = JobRegistry()
-        registry.handle(ProbeJob.self) { job, context in
-            for await _ in gate {}
-            try await context.once { transaction in
-                try await transaction.query(
-                    "insert into contacts.effect (tenant_id, number) values ($1, $2)",
-                    [transaction.tenant.parameter, .int(job.number)])
-            }
-        }
-        bench.start(bench.outbox)
-        bench.start(bench.worker(registry: registry))
-        try await bench.enqueue([ProbeJob(number: 0)], tenant: bench.tenants[0])
-        try await eventually("it runs") { try await queue.depth().running == 1 }
-        var dumps: [(key: String, bytes: [UInt8])] = []
-        for key in try await command("KEYS", .text(queue.prefix(0) + "*")).array ?? [] {
-            dumps.append((key.text!, try await command("DUMP", .text(key.text!)).bytes!))
-        }
-        opener.finish()
-        try await eventually("it is done") { try await queue.depth().running == 0 }
-        // As a replica that had not heard of the end.
-        for (key, bytes) in dumps { _ = try await command("RESTORE", .text(key), 0, .bytes(bytes), "REPLACE") }
-        #expect(try await queue.depth().running == 1)
-        _ = try await command("DEBUG", "CHANGE-REPL-ID")
-        try await eventually("what nobody runs went back, and to its end") {
-            let depth = try await queue.depth()
-            return depth.running == 0 && depth.waiting == 0
-        }
-        try await bench.expectOnce([0])
-        try await bench.stop()
-    }
 }

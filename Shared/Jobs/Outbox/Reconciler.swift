@@ -13,9 +13,6 @@ package struct Reconciler: Sendable {
     private let database: Database
     private let seal: PayloadSeal
     private let logger: Logger
-    /// How far back unfinished jobs are looked for.
-    static let memory: TimeInterval = 8 * 86_400
-
     package init(queue: RedisQueue, schema: String, database: Database, seal: PayloadSeal, logger: Logger) {
         self.queue = queue
         self.schema = schema
@@ -84,7 +81,10 @@ package struct Reconciler: Sendable {
                 state,
             ])
             guard rows[0].bool(0, 0) == true, rows[1].bool(0, 1) == false else { return nil }
-            let count = try await resend(olderThan: Date(timeIntervalSinceNow: 5))
+            // The lock's transaction is ended by the server when it rests for long.
+            let count = try await resend(olderThan: Date(timeIntervalSinceNow: 5)) {
+                _ = try await transaction.query(Statement("select 1"))
+            }
             transaction.later(
                 Statement(
                     "update \(schema).queue_epoch set is_recovered = true where queue = $1 and epoch = $2",
@@ -100,25 +100,43 @@ package struct Reconciler: Sendable {
         return epoch
     }
 
-    /// Sends every unfinished job that is older than `bound`, newest day first. Gives how many Redis did not have.
+    /// Sends every unfinished job that is older than `bound`, newest day first, `back` seconds or as far as there are any.
+    /// `each` is called for each slice of them. Gives how many Redis did not have.
     @discardableResult
-    package func resend(olderThan bound: Date, back: TimeInterval? = nil) async throws -> Int {
+    package func resend(
+        olderThan bound: Date, back: TimeInterval? = nil, each: () async throws -> Void = {}
+    ) async throws -> Int {
         var added = 0
         var upper = bound
         // A tenant whose window is full has its backlog noted: its other jobs need not be read one by one.
         var spilled: Set<TenantID> = []
-        let oldest = bound.addingTimeInterval(-(back ?? Self.memory))
+        let first = try await oldestDay()
+        let oldest = max(first, back.map { bound.addingTimeInterval(-$0) } ?? first)
         while upper > oldest {
             // Slices end at midnight, so that each reads one partition.
             let midnight = (upper.timeIntervalSince1970 / 86_400).rounded(.up) * 86_400 - 86_400
             let lower = max(oldest, Date(timeIntervalSince1970: midnight))
-            added += try await resend(from: lower, to: upper, spilled: &spilled)
+            added += try await resend(from: lower, to: upper, since: first, spilled: &spilled, each: each)
             upper = lower
         }
         return added
     }
 
-    private func resend(from lower: Date, to upper: Date, spilled: inout Set<TenantID>) async throws -> Int {
+    /// Before any job that may be unfinished: a day is dropped once all its jobs are over, however old it is.
+    private func oldestDay() async throws -> Date {
+        let rows = try await database.query(
+            tenant: nil,
+            Statement(
+                """
+                select extract(epoch from min(to_date(right(relname, 8), 'YYYYMMDD')) - interval '1 day')::bigint
+                from pg_class where relkind = 'r' and relname ~ '^outbox_[0-9]{8}$'
+                """), readOnly: true)
+        return rows.int(0, 0).map { Date(timeIntervalSince1970: Double($0)) } ?? Date()
+    }
+
+    private func resend(
+        from lower: Date, to upper: Date, since first: Date, spilled: inout Set<TenantID>, each: () async throws -> Void
+    ) async throws -> Int {
         var added = 0
         var after = UUID.v7LowerBound(at: lower)
         let end = UUID.v7LowerBound(at: upper)
@@ -139,16 +157,17 @@ package struct Reconciler: Sendable {
             // Days before this one are looked through too, so the backlog begins with the tenant's oldest.
             for tenant in Set(refused.map(\.tenant)) where !spilled.contains(tenant) {
                 spilled.insert(tenant)
-                try await noteAll(of: tenant)
+                try await noteAll(of: tenant, since: first)
             }
+            try await each()
             guard jobs.count == limit, let last = jobs.last else { return added }
             after = last.envelope.id
         }
     }
 
-    /// Notes a tenant's backlog from the oldest job on that a repair looks at.
-    private func noteAll(of tenant: TenantID) async throws {
-        let oldest = UUID.v7LowerBound(at: Date(timeIntervalSinceNow: -Self.memory))
+    /// Notes a tenant's backlog from the oldest job on that there may be.
+    private func noteAll(of tenant: TenantID, since first: Date) async throws {
+        let oldest = UUID.v7LowerBound(at: first)
         _ = try await database.query(
             tenant: nil,
             Statement(

@@ -106,7 +106,7 @@ final class QueueKeeper: Sendable {
                 if minutes > 0 {
                     try await reconciler.resend(
                         olderThan: Date(timeIntervalSinceNow: -60),
-                        back: minutes % 60 == 0 ? Reconciler.memory : 3600)
+                        back: minutes % 60 == 0 ? nil : 3600)
                 }
             } catch {
                 logger.debug("the queue could not be compared", metadata: ["error": "\(error)"])

@@ -13,6 +13,8 @@ final class ShardLane: Sendable {
         var dataSet: String?
         /// Redis has another one since, which may be older.
         var isOutdated = false
+        /// Leases that were given up and that Redis has not heard of.
+        var unleft: [String] = []
         var isStopping = false
         /// A look is due within a second, whatever the bell says.
         var isResting = false
@@ -105,7 +107,7 @@ final class ShardLane: Sendable {
             }
             if state.withLock({ $0.isOutdated }) {
                 abandonAll("Redis has another data set")
-                try? await queue.leave(shard: shard, worker: lease.worker)
+                state.withLock { $0.unleft.append(lease.worker) }
                 lease = await beginLease()
             }
             let (ends, isIdle, isStopping) = state.withLock { state in
@@ -139,7 +141,8 @@ final class ShardLane: Sendable {
                 }
                 if next == .abandonLease {
                     abandonAll("an exchange with Redis broke off")
-                    try? await queue.leave(shard: shard, worker: lease.worker)
+                    state.withLock { $0.unleft.append(lease.worker) }
+                    try? await leaveAbandoned()
                     if !isStopping { lease = await beginLease() }
                 }
                 continue
@@ -179,7 +182,10 @@ final class ShardLane: Sendable {
             // Behind the runs that are about to end: their ends travel together, and so do those that follow them.
             await Task.yield()
         }
-        do { try await queue.leave(shard: shard, worker: lease.worker) } catch {
+        do {
+            try await leaveAbandoned()
+            try await queue.leave(shard: shard, worker: lease.worker)
+        } catch {
             logger.warning("could not leave the queue", metadata: ["error": "\(error)"])
         }
     }
@@ -196,6 +202,7 @@ final class ShardLane: Sendable {
             slots.give(unstarted)
             if isStopping { return lease }
             do {
+                try await leaveAbandoned()
                 // Before the lease, so that a failover between the two is noticed.
                 let dataSet = try await keeper.dataSet(of: shard)
                 state.withLock { ($0.dataSet, $0.isOutdated) = (dataSet, false) }
@@ -206,6 +213,15 @@ final class ShardLane: Sendable {
                 logger.warning("waiting for Redis", metadata: ["error": "\(error)"])
                 try? await Task.sleep(for: .milliseconds(500))
             }
+        }
+    }
+
+    /// Gives back what was held under leases that were given up, before a sweep takes their end for the worker's death and
+    /// counts it against each job.
+    private func leaveAbandoned() async throws(RedisError) {
+        while let worker = state.withLock({ $0.unleft.first }) {
+            try await queue.leave(shard: shard, worker: worker)
+            state.withLock { state in state.unleft.removeAll { $0 == worker } }
         }
     }
 
