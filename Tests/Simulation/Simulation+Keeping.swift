@@ -66,15 +66,24 @@ extension Simulation {
 
     func applyShares(_ me: ProcessID) async throws {
         try postgres.check()
-        let shares = postgres.shares
-        let isPaused = postgres.isPaused
-        try await turn(me)
-        try await audit()
-        for tenant in plan.tenants { auditor.isTold(shares[tenant] ?? RedisQueue.Share(), of: tenant) }
-        try await queue.replaceShares(shares)
-        for tenant in plan.tenants { auditor.inForce(shares[tenant] ?? RedisQueue.Share(), of: tenant) }
-        try await turn(me)
-        if try await queue.depth().isPaused != isPaused { try await queue.setPaused(isPaused) }
+        var told: [TenantID: RedisQueue.Share]
+        repeat {
+            told = postgres.shares
+            try await turn(me)
+            try await audit()
+            for tenant in plan.tenants { auditor.isTold(told[tenant] ?? RedisQueue.Share(), of: tenant) }
+            try await queue.replaceShares(told)
+            for tenant in plan.tenants { auditor.inForce(told[tenant] ?? RedisQueue.Share(), of: tenant) }
+            try await turn(me)
+            try postgres.check()
+        } while told != postgres.shares
+        while true {
+            let isPaused = postgres.isPaused
+            try await turn(me)
+            if try await queue.depth().isPaused == isPaused { break }
+            try await turn(me)
+            try await queue.setPaused(isPaused)
+        }
     }
 
     func setShares(_ shares: [TenantID: RedisQueue.Share]) async throws {

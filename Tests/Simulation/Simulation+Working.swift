@@ -15,6 +15,8 @@ struct Worker {
     var dataSet: Int?
     /// Redis has another one since.
     var isOutdated = false
+    /// Leases that were given up and that Redis has not heard of.
+    var unleft: [String] = []
     var free: Int
     var laneProcess: Simulation.ProcessID
 }
@@ -39,8 +41,7 @@ extension Simulation {
             }
             if hosts[host].worker!.isOutdated {
                 abandonAll(host)
-                try? await queue.leave(worker: hosts[host].worker!.lease)
-                auditor.rest()
+                hosts[host].worker!.unleft.append(hosts[host].worker!.lease)
                 try await beginLease(me)
             }
             let isStopping = hosts[host].isStopping
@@ -67,8 +68,8 @@ extension Simulation {
                 let next = hosts[host].worker!.lane.exchangeFailed(ends, mayHaveRun: error.code != .notConnected)
                 if next == .abandonLease {
                     abandonAll(host)
-                    try? await queue.leave(worker: lease)
-                    auditor.rest()
+                    hosts[host].worker!.unleft.append(lease)
+                    try? await leaveAbandoned(me)
                     if !isStopping { try await beginLease(me) }
                 }
                 continue
@@ -120,6 +121,7 @@ extension Simulation {
             if hosts[host].isStopping { return }
             do {
                 if elapsed < redisUpAt { throw RedisError(code: .notConnected, message: "down") }
+                try await leaveAbandoned(me)
                 hosts[host].worker!.dataSet = dataSet
                 hosts[host].worker!.isOutdated = false
                 hosts[host].dataSet = hosts[host].dataSet ?? dataSet
@@ -130,6 +132,16 @@ extension Simulation {
             } catch is RedisError {
                 try await turn(me, after: 500)
             }
+        }
+    }
+
+    private func leaveAbandoned(_ me: ProcessID) async throws {
+        let host = processes[me].host
+        while let lease = hosts[host].worker!.unleft.first {
+            try await queue.leave(worker: lease)
+            auditor.rest()
+            hosts[host].worker!.unleft.removeFirst()
+            try await turn(me)
         }
     }
 

@@ -118,12 +118,23 @@ final class QueueKeeper: Sendable {
 
     private func applyShares() async throws {
         let shares = QueueShares(database: database)
-        try await queue.replaceShares(try await shares.all(in: queue.name))
+        var told = try await shares.all(in: queue.name)
+        try await queue.replaceShares(told)
+        // Who changed one after it was read here may have told Redis before this was: then it is told again.
+        while true {
+            let kept = try await shares.all(in: queue.name)
+            if kept == told { break }
+            told = kept
+            try await queue.replaceShares(told)
+        }
         for tenant in try await shares.erased() where !forgotten.withLock({ $0.contains(tenant) }) {
             _ = try await queue.forget(tenant)
             forgotten.withLock { _ = $0.insert(tenant) }
         }
-        let isPaused = try await shares.isPaused(queue.name)
-        if try await queue.depth().isPaused != isPaused { try await queue.setPaused(isPaused) }
+        while true {
+            let isPaused = try await shares.isPaused(queue.name)
+            if try await queue.depth().isPaused == isPaused { break }
+            try await queue.setPaused(isPaused)
+        }
     }
 }
