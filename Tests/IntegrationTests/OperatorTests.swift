@@ -1,7 +1,6 @@
 import Database
 import Foundation
 import Redis
-import Synchronization
 import TestSupport
 import Testing
 
@@ -226,14 +225,7 @@ struct OperatorTests {
     func drain() async throws {
         let bench = try await QueueBench()
         let queues = bench.desk
-        let (gate, opener) = AsyncStream.makeStream(of: Void.self)
-        let ended = Atomic(0)
-        var registry = JobRegistry()
-        registry.handle(ProbeJob.self) { _, context in
-            for await _ in gate {}
-            try await context.once { _ in }
-            ended.add(1, ordering: .sequentiallyConsistent)
-        }
+        let (registry, opener) = bench.gated()
         bench.start(bench.outbox)
         bench.start(bench.worker(registry: registry))
         try await bench.enqueue([ProbeJob(number: 0)], tenant: bench.tenants[0])
@@ -241,7 +233,7 @@ struct OperatorTests {
         #expect(try await queues.drain(ProbeJob.queue, within: 0.2) == 1)
         opener.finish()
         #expect(try await queues.drain(ProbeJob.queue, within: 30) == 0)
-        #expect(ended.load(ordering: .sequentiallyConsistent) == 1)
+        #expect(try await bench.effects() == [0: 1])
         let figures = try await queues.figures(of: ProbeJob.queue)
         #expect(figures.paused && figures.arrivalPerSecond > 0)
         try await bench.stop()

@@ -54,16 +54,7 @@ struct QueueRepairTests {
         func command(_ arguments: RedisArgument...) async throws -> RedisValue {
             try await bench.client.command(key: queue.prefix(0), arguments)
         }
-        let (gate, opener) = AsyncStream.makeStream(of: Void.self)
-        var registry = JobRegistry()
-        registry.handle(ProbeJob.self) { job, context in
-            for await _ in gate {}
-            try await context.once { transaction in
-                try await transaction.query(
-                    "insert into contacts.effect (tenant_id, number) values ($1, $2)",
-                    [transaction.tenant.parameter, .int(job.number)])
-            }
-        }
+        let (registry, opener) = bench.gated()
         bench.start(bench.outbox)
         bench.start(bench.worker(registry: registry))
         try await bench.enqueue([ProbeJob(number: 0)], tenant: bench.tenants[0])

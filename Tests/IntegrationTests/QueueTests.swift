@@ -81,13 +81,28 @@ final class QueueBench: Sendable {
         registry.handle(ProbeJob.self) { job, context in
             if job.milliseconds > 0 { try await Task.sleep(for: .milliseconds(job.milliseconds)) }
             if job.failures > Int(context.envelope.attempts) { throw TestFailure("wanted") }
-            try await context.once { transaction in
-                try await transaction.query(
-                    "insert into contacts.effect (tenant_id, number) values ($1, $2)",
-                    [transaction.tenant.parameter, .int(job.number)])
-            }
+            try await Self.note(job, context)
         }
         return registry
+    }
+
+    /// Jobs that run until the opener finishes.
+    func gated() -> (registry: JobRegistry, opener: AsyncStream<Void>.Continuation) {
+        let (gate, opener) = AsyncStream.makeStream(of: Void.self)
+        var registry = JobRegistry()
+        registry.handle(ProbeJob.self) { job, context in
+            for await _ in gate {}
+            try await Self.note(job, context)
+        }
+        return (registry, opener)
+    }
+
+    private static func note(_ job: ProbeJob, _ context: JobContext) async throws {
+        try await context.once { transaction in
+            try await transaction.query(
+                "insert into contacts.effect (tenant_id, number) values ($1, $2)",
+                [transaction.tenant.parameter, .int(job.number)])
+        }
     }
 
     /// Starts the outbox's service or a worker; `stop()` ends them in good order.

@@ -40,6 +40,7 @@ extension Simulation {
                 try await beginLease(me)
             }
             if hosts[host].worker!.isOutdated {
+                hosts[host].worker!.isOutdated = false
                 abandonAll(host)
                 hosts[host].worker!.unleft.append(hosts[host].worker!.lease)
                 try await beginLease(me)

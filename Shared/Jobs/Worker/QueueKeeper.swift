@@ -118,15 +118,12 @@ final class QueueKeeper: Sendable {
 
     private func applyShares() async throws {
         let shares = QueueShares(database: database)
-        var told = try await shares.all(in: queue.name)
-        try await queue.replaceShares(told)
+        var told: [TenantID: RedisQueue.Share]
         // Who changed one after it was read here may have told Redis before this was: then it is told again.
-        while true {
-            let kept = try await shares.all(in: queue.name)
-            if kept == told { break }
-            told = kept
+        repeat {
+            told = try await shares.all(in: queue.name)
             try await queue.replaceShares(told)
-        }
+        } while try await shares.all(in: queue.name) != told
         for tenant in try await shares.erased() where !forgotten.withLock({ $0.contains(tenant) }) {
             _ = try await queue.forget(tenant)
             forgotten.withLock { _ = $0.insert(tenant) }

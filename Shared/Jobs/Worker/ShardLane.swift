@@ -105,9 +105,13 @@ final class ShardLane: Sendable {
                 abandonAll("the worker's lease was lost")
                 lease = await beginLease()
             }
-            if state.withLock({ $0.isOutdated }) {
+            let isOutdated = state.withLock { state in
+                defer { state.isOutdated = false }
+                if state.isOutdated { state.unleft.append(lease.worker) }
+                return state.isOutdated
+            }
+            if isOutdated {
                 abandonAll("Redis has another data set")
-                state.withLock { $0.unleft.append(lease.worker) }
                 lease = await beginLease()
             }
             let (ends, isIdle, isStopping) = state.withLock { state in
