@@ -13,6 +13,7 @@ import time
 parser = argparse.ArgumentParser()
 for name in ("binary", "pgbench", "folder", "redis-port", "postgres-port"):
     parser.add_argument(f"--{name}", required=True)
+# Each is the function of its name.
 SCENARIOS = ("drain", "effects", "enqueue", "wait", "kill", "flood", "weights", "flush")
 parser.add_argument("--only", default=",".join(SCENARIOS))
 parser.add_argument("--kills", type=int, default=40)
@@ -416,6 +417,5 @@ def report():
 
 for chosen in options.only.split(","):
     print(chosen, flush=True)
-    {"drain": drain, "effects": effects, "enqueue": enqueue, "wait": wait, "kill": kill, "flood": flood, "weights": weights,
-     "flush": flush}[chosen]()
+    globals()[chosen]()
 report()
