@@ -348,6 +348,33 @@ struct QueueLimitTests {
         try await bench.stop()
     }
 
+    @Test("a set that is over its time is done job by job")
+    func slowSet() async throws {
+        let bench = try await QueueBench()
+        bench.start(bench.outbox)
+        var registry = JobRegistry()
+        registry.handleSet(of: SetJob.self) { jobs, transaction in
+            if jobs.count > 1 { try await Task.sleep(for: .seconds(600)) }
+            try await transaction.query(
+                "insert into contacts.effect (tenant_id, number) values ($1, $2)",
+                [transaction.tenant.parameter, .int(jobs[0].number)])
+        }
+        let pending = try (1...5).map { number in
+            var job = try PendingJob(SetJob(number: number))
+            job.options.timeout = 1
+            // So many attempts has each by itself.
+            job.options.maxAttempts = 1
+            return job
+        }
+        _ = try await bench.database.batch(
+            tenant: bench.tenants[0], bench.outbox.statements(for: pending, tenant: bench.tenants[0]))
+        try await RedisQueue(name: SetJob.queue, redis: bench.client).enqueue(
+            pending.map { (JobEnvelope($0, tenant: bench.tenants[0], origin: "contacts"), nil) })
+        bench.start(bench.worker(registry: registry))
+        try await bench.expectOnce(1...5)
+        try await bench.stop()
+    }
+
     @Test("a queue of many shards runs every tenant's jobs once, and idle workers hear of each shard")
     func shards() async throws {
         let bench = try await QueueBench()

@@ -53,7 +53,8 @@ struct JobRunner: Sendable {
             && envelope.expiresAt == nil && !envelope.isAwaited && !envelope.payloadIsElsewhere && !envelope.isEphemeral
     }
 
-    /// Does several jobs in one transaction, and each alone when that fails.
+    /// Does several jobs in one transaction, and each alone when that fails. What is not done when their time is over is
+    /// tried again one by one, and counts as tried: whose fault it was, nobody knows.
     func runSet(_ envelopes: [JobEnvelope], _ run: JobRun) async -> [RedisQueue.Outcome] {
         let span = tracer?.begin(envelopes, of: queue)
         do {
@@ -67,10 +68,18 @@ struct JobRunner: Sendable {
             return envelopes.map { _ in .done }
         } catch {
             span?.end(.handedBack)
-            if run.stopped != nil { return envelopes.map { _ in .handedBack } }
             logger.debug("a set of jobs failed, each is done alone", metadata: ["error": "\(error)"])
             var outcomes: [RedisQueue.Outcome] = []
-            for envelope in envelopes { outcomes.append(await self.run(envelope, run)) }
+            for envelope in envelopes {
+                switch run.stopped {
+                case nil: outcomes.append(await self.run(envelope, run))
+                case .abandoned: outcomes.append(.handedBack)
+                case .timeLimit:
+                    var next = envelope
+                    next.attempts = 1
+                    outcomes.append(.again(due: Date(), next))
+                }
+            }
             return outcomes
         }
     }
