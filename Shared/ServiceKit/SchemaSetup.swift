@@ -22,7 +22,7 @@ package struct SchemaSetup: Sendable {
             (
                 "platform",
                 [
-                    PlatformSchema.migrations[0], JobsSchema.platformMigration, PlatformSchema.migrations[1],
+                    PlatformSchema.migrations[0], JobsSchema.queueFunctions, PlatformSchema.migrations[1],
                     PlatformSchema.accounts, JobsSchema.queueTables, JobsSchema.operatorFunctions,
                     PlatformSchema.tenantKeys,
                 ]

@@ -278,6 +278,28 @@ struct QueueLimitTests {
         try await bench.stop()
     }
 
+    @Test("a completion outlasts the day of its id, and keeps its line and its patience")
+    func lateCompletion() async throws {
+        let bench = try await QueueBench()
+        bench.start(bench.outbox)
+        var last = try PendingJob(ProbeJob(number: 100))
+        last.id = .v7(at: Date(timeIntervalSinceNow: -20 * 86_400))
+        last.serialKey = "关系"
+        last.options.expiry = 60
+        let group = JobGroup([try PendingJob(ProbeJob(number: 1))], completion: last)
+        try await bench.database.withTenant(bench.tenants[0]) { bench.outbox.enqueue(group, in: $0) }
+        bench.start(bench.worker())
+        // By its old id it would have expired twenty days ago, in a partition that is gone.
+        try await bench.expectOnce([1, 100])
+        let rows = try await bench.database.query(
+            tenant: bench.tenants[0],
+            Statement(
+                "select id, serial_key, expiry from contacts.outbox where tenant_id = $1 and run_at is not null", [1]))
+        #expect(rows.count == 1 && rows.text(0, 1) == "关系" && rows.double(0, 2) == 60)
+        #expect(rows.uuid(0, 0)!.v7Time > Date(timeIntervalSinceNow: -600))
+        try await bench.stop()
+    }
+
     @Test("the jobs of a chain run one after the other, in their order")
     func chains() async throws {
         let bench = try await QueueBench()

@@ -1,9 +1,10 @@
 import Database
 import Foundation
-import Jobs
 import Redis
 import TestSupport
 import Testing
+
+@testable import Jobs
 
 @Suite("What Redis forgets", .serialized)
 struct QueueRepairTests {
@@ -43,6 +44,48 @@ struct QueueRepairTests {
             tenant: bench.tenants[0], bench.outbox.statements(for: [job], tenant: bench.tenants[0]))
         bench.start(bench.worker())
         try await bench.expectOnce([0])
+        try await bench.stop()
+    }
+
+    @Test("unfinished jobs are found among many that are done, by a repair and behind a backlog's beginning")
+    func needles() async throws {
+        let bench = try await QueueBench()
+        // More than a single look reads, all of them done but the first, one amid and the last.
+        try await bench.database.withTenant(bench.tenants[0]) { transaction in
+            try await transaction.query(
+                """
+                insert into contacts.outbox (id, tenant_id, queue, name, payload, priority, max_attempts,
+                    timeout_seconds, cost, is_tracked)
+                select platform.uuid_lower_bound(date_trunc('day', now()) + n * interval '1 ms'), $1, $2, $3,
+                    json_build_object('number', n, 'milliseconds', 0, 'failures', 0), 1, 25, 300, 5, false
+                from generate_series(1, 120000) n
+                """, [transaction.tenant.parameter, .text(ProbeJob.queue), .text(ProbeJob.name)])
+            try await transaction.query(
+                """
+                insert into contacts.inbox (job_id, tenant_id, outcome) select id, tenant_id, 1 from contacts.outbox
+                where payload::json ->> 'number' not in ('1', '60000', '120000')
+                """, [])
+        }
+        let queue = RedisQueue(name: ProbeJob.queue, redis: bench.client)
+        _ = try await bench.repair(queue)
+        #expect(try await queue.depth().waiting == 3)
+        _ = try await bench.client.command(key: queue.prefix(0), ["FLUSHALL"])
+        // Redis has room for them: they stand behind a beginning that a crash left.
+        _ = try await bench.database.query(
+            tenant: nil,
+            Statement(
+                "select platform.note_backlog($1, $2::bigint[], $3::uuid[])",
+                [
+                    .text(queue.name), .array([bench.tenants[0].description]),
+                    .array([UUID.v7LowerBound(at: Date(timeIntervalSinceNow: -2 * 86_400)).lowercased]),
+                ]))
+        let backlog = Backlog(
+            queue: queue, database: bench.database, seal: bench.outbox.seal, logger: TestServers.logger)
+        for _ in 0..<5 where try await !backlog.tenants().isEmpty { _ = try await backlog.refill(backlog.tenants()) }
+        #expect(try await backlog.tenants().isEmpty)
+        #expect(try await queue.depth().waiting == 3)
+        bench.start(bench.worker())
+        try await bench.expectOnce([1, 60_000, 120_000])
         try await bench.stop()
     }
 

@@ -410,30 +410,6 @@ struct QueueTests {
         try await bench.stop()
     }
 
-    @Test("a scheduled job can be moved and withdrawn until it is near")
-    func scheduling() async throws {
-        let bench = try await QueueBench()
-        let far = Date(timeIntervalSinceNow: 3600)
-        for number in 1...3 {
-            try await bench.database.withTenant(bench.tenants[0]) { [bench] transaction in
-                bench.outbox.schedule(
-                    try PendingJob(ProbeJob(number: number)), key: "k\(number)", at: far, in: transaction)
-            }
-        }
-        try await bench.database.withTenant(bench.tenants[0]) { [bench] transaction in
-            bench.outbox.unschedule(keys: ["k1"], in: transaction)
-            bench.outbox.schedule(
-                try PendingJob(ProbeJob(number: 2)), key: "k2", at: Date(timeIntervalSinceNow: 1), in: transaction)
-        }
-        bench.start(bench.outbox)
-        bench.start(bench.worker())
-        try await bench.expectOnce([2])
-        let left = try await bench.database.query(
-            tenant: bench.tenants[0], Statement("select key from contacts.scheduled_job where tenant_id = $1", [1]))
-        #expect(left.count == 1 && left.text(0, 0) == "k3")
-        try await bench.stop()
-    }
-
     @Test("a graceful shutdown lets short jobs end and hands long ones back at once")
     func shutdown() async throws {
         let bench = try await QueueBench()

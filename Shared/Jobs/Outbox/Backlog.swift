@@ -44,45 +44,48 @@ struct Backlog: Sendable {
         var sent = 0
         for tenant in tenants {
             let room = try await queue.room(of: tenant)
-            if room > RedisQueue.window * 3 / 4 { sent += try await refill(tenant, room: room) }
+            if room <= RedisQueue.window * 3 / 4 { continue }
+            do {
+                // Where many are done already, one look may find nothing and still get on.
+                while let found = try await refill(tenant, room: room) {
+                    sent += found
+                    if found > 0 { break }
+                }
+            } catch let error as DatabaseError where error.code != .unavailable && error.code != .connectionLost {
+                // The tenants behind it are not to wait for it.
+                logger.warning(
+                    "a tenant's backlog waits",
+                    metadata: ["queue": "\(queue.name)", "tenant": "\(tenant)", "error": "\(error)"])
+            }
         }
         return sent
     }
 
+    /// One look further. Gives how many jobs went to Redis, and nil once the backlog has ended or another fills it.
+    ///
     /// One transaction, so that whoever notes the same tenant meanwhile waits, and then finds the row, or makes it anew:
     /// what he could not place committed either before the look below, which sees it, or after.
-    private func refill(_ tenant: TenantID, room: Int) async throws -> Int {
+    private func refill(_ tenant: TenantID, room: Int) async throws -> Int? {
         try await database.withoutTenant { transaction in
             let locked = try await transaction.query(
                 Statement(
                     "select platform.lock_backlog($1, $2)", [.text(queue.name), tenant.parameter]))
-            guard let since = locked.uuid(0, 0) else { return 0 }
-            let rows = try await transaction.query(
-                Statement(
-                    "select * from platform.unfinished_jobs($1, $2, $3, $4, $5)",
-                    [
-                        .text(queue.name), .uuid(since), .uuid(.v7LowerBound(at: Date(timeIntervalSinceNow: 86_400))),
-                        .int(room), tenant.parameter,
-                    ]))
-            let jobs = OutboxRow.all(in: rows, queue: queue.name)
+            guard let since = locked.uuid(0, 0) else { return nil }
+            var look = UnfinishedLook(
+                queue: queue.name, of: tenant, after: since,
+                until: .v7LowerBound(at: Date(timeIntervalSinceNow: 86_400)))
+            let jobs = try await look.next(room) { try await transaction.query($0) }
             let result = try await queue.enqueue(
                 seal.sealed(jobs.map { ($0.envelope, $0.runAt) }), fromBacklog: true)
-            let isEmpty = jobs.count < room && result.refused.isEmpty
-            let reached =
-                result.refused.first.map { $0 > 0 ? jobs[$0 - 1].envelope.id : since } ?? jobs.last?.envelope.id
+            let hasRoom = result.refused.isEmpty
+            let isEmpty = look.isOver && hasRoom
+            let reached = result.refused.first.map { $0 > 0 ? jobs[$0 - 1].envelope.id : since } ?? look.reached
             transaction.later(
                 Statement(
                     "select platform.move_backlog($1, $2, $3)",
-                    [
-                        .text(queue.name), tenant.parameter,
-                        isEmpty ? .null : (reached ?? since).asParameter,
-                    ]))
+                    [.text(queue.name), tenant.parameter, isEmpty ? .null : .uuid(reached)]))
             if isEmpty { try await queue.endSpill(of: tenant) }
-            return result.added
+            return result.added > 0 || (hasRoom && !isEmpty) ? result.added : nil
         }
     }
-}
-
-extension UUID {
-    fileprivate var asParameter: Parameter { .uuid(self) }
 }

@@ -42,8 +42,8 @@ package struct JobGroup: Sendable {
         Statement(
             """
             insert into platform.job_group (tenant_id, id, remaining, queue, name, payload, priority, max_attempts,
-                timeout_seconds, cost, is_tracked, traceparent, next_group, job_id)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+                timeout_seconds, cost, is_tracked, traceparent, next_group, job_id, run_at, expiry, serial_key)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
             """,
             [
                 tenant.parameter, .uuid(id), .int(members.count), .text(completion.queue), .text(completion.name),
@@ -52,6 +52,8 @@ package struct JobGroup: Sendable {
                 .int(completion.options.timeout), .double(Double(completion.options.cost)),
                 .bool(completion.options.isTracked), .optional(completion.traceparent),
                 completion.group.map(Parameter.uuid) ?? .null, .uuid(completion.id),
+                completion.runAt.map(Parameter.time) ?? .null, .double(completion.options.expiry),
+                .optional(completion.serialKey),
             ])
     }
 

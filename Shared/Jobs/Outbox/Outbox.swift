@@ -428,9 +428,12 @@ package final class Outbox: Service {
     private func ensurePartitions() async {
         do {
             _ = try await database.query(tenant: nil, Statement("select \(schema).ensure_partitions()"))
-            // Longer than any repair looks back.
-            _ = try await database.query(
-                tenant: nil, Statement("select \(schema).drop_finished_partitions(interval '9 days')"))
+            try await database.withoutTenant { [schema] transaction in
+                // It compares days of millions of jobs.
+                transaction.later(Statement("set local statement_timeout = '15min'"))
+                // Longer than a tracked job's id can be kept (`lasting_id`).
+                transaction.later(Statement("select \(schema).drop_finished_partitions(interval '9 days')"))
+            }
             let bound = UUID.v7LowerBound(at: Date(timeIntervalSinceNow: -2 * 86_400))
             _ = try await database.query(
                 tenant: nil, Statement("delete from \(schema).outbox_sent where id < $1", [.uuid(bound)]))

@@ -54,6 +54,9 @@ extension JobsSchema {
             cost real not null,
             is_tracked boolean not null,
             traceparent text,
+            run_at timestamptz,
+            expiry real not null,
+            serial_key text check (octet_length(serial_key) between 1 and 500),
             next_group uuid,
             created_at timestamptz not null default now(),
             primary key (tenant_id, id)
@@ -118,7 +121,6 @@ extension JobsSchema {
         declare
             line platform.serial_line;
             successor platform.serial_job;
-            age interval;
         begin
             select s.* into successor from platform.serial_job s where s.tenant_id = tenant and s.id = job;
             if found then
@@ -143,12 +145,7 @@ extension JobsSchema {
                 where l.tenant_id = tenant and l.queue = line.queue and l.serial_key = line.serial_key;
                 return;
             end if;
-            -- An id is a day's partition, and repairs look back eight of them. Who tracks a job knows it by its id.
-            age := now() - to_timestamp(
-                ('x' || lpad(replace(left(successor.id::text, 13), '-', ''), 16, '0'))::bit(64)::bigint / 1000.0);
-            if age > interval '7 days' or (age > interval '1 day' and not successor.is_tracked) then
-                successor.id := platform.uuid_now();
-            end if;
+            successor.id := platform.lasting_id(successor.id, successor.is_tracked);
             update platform.serial_line l set job_id = successor.id
             where l.tenant_id = tenant and l.queue = line.queue and l.serial_key = line.serial_key;
             execute format(
@@ -223,16 +220,20 @@ extension JobsSchema {
             select coalesce((select s.is_paused from platform.queue_setting s where s.queue = wanted_queue), false)
         $body$;
 
-        -- Counts one member of a group as ended well. Gives the completion once, to the last, and the group is gone.
+        -- Counts one member of a group as ended well. Gives the completion once, to the last, and the group is gone. What
+        -- the completion may wait counts from now: before, it could not begin.
         create function platform.end_in_group(tenant bigint, wanted uuid)
         returns table (id uuid, tenant_id bigint, queue text, name text, payload text, priority smallint,
-            max_attempts int, timeout_seconds int, cost real, is_tracked boolean, traceparent text, group_id uuid)
+            max_attempts int, timeout_seconds int, cost real, is_tracked boolean, traceparent text, run_at timestamptz,
+            expiry real, serial_key text, group_id uuid)
         language sql volatile set search_path = pg_catalog, pg_temp as $body$
             update platform.job_group g set remaining = g.remaining - 1 where g.tenant_id = tenant and g.id = wanted;
             delete from platform.job_group g
             where g.tenant_id = tenant and g.id = wanted and g.remaining <= 0
-            returning g.job_id, g.tenant_id, g.queue, g.name, g.payload, g.priority, g.max_attempts, g.timeout_seconds,
-                g.cost, g.is_tracked, g.traceparent, g.next_group
+            returning platform.lasting_id(g.job_id, g.is_tracked), g.tenant_id, g.queue, g.name, g.payload, g.priority,
+                g.max_attempts, g.timeout_seconds, g.cost, g.is_tracked, g.traceparent,
+                case when g.expiry > 0 then greatest(g.run_at, now()) else g.run_at end, g.expiry, g.serial_key,
+                g.next_group
         $body$;
 
         create function platform.fail_in_group(tenant bigint, wanted uuid) returns void

@@ -138,19 +138,11 @@ package struct Reconciler: Sendable {
         from lower: Date, to upper: Date, since first: Date, spilled: inout Set<TenantID>, each: () async throws -> Void
     ) async throws -> Int {
         var added = 0
-        var after = UUID.v7LowerBound(at: lower)
-        let end = UUID.v7LowerBound(at: upper)
-        let limit = 2000
-        while true {
-            let rows = try await database.query(
-                tenant: nil,
-                Statement(
-                    "select * from platform.unfinished_jobs($1, $2, $3, $4, null, $5::bigint[])",
-                    [
-                        .text(queue.name), .uuid(after), .uuid(end), .int(limit),
-                        .array(spilled.map(\.description)),
-                    ]), readOnly: true)
-            let jobs = OutboxRow.all(in: rows, queue: queue.name)
+        var look = UnfinishedLook(queue: queue.name, after: .v7LowerBound(at: lower), until: .v7LowerBound(at: upper))
+        while !look.isOver {
+            let jobs = try await look.next(2000, except: spilled) {
+                try await database.query(tenant: nil, $0, readOnly: true)
+            }
             let result = try await queue.enqueue(seal.sealed(jobs.map { ($0.envelope, $0.runAt) }))
             added += result.added
             let refused = result.refused.map { jobs[$0].envelope }
@@ -160,9 +152,8 @@ package struct Reconciler: Sendable {
                 try await noteAll(of: tenant, since: first)
             }
             try await each()
-            guard jobs.count == limit, let last = jobs.last else { return added }
-            after = last.envelope.id
         }
+        return added
     }
 
     /// Notes a tenant's backlog from the oldest job on that there may be.

@@ -58,7 +58,10 @@ struct Relay {
             let held = snapshot.bool(0, 1) == true ? await horizon.age : 0
             lag.record(max(held, snapshot.text(0, 2).flatMap(Double.init) ?? 0))
             guard let upto else { return }
-            while try await relayDue() {}
+            // Neither waits for the other's trouble.
+            do { while try await relayDue() {} } catch {
+                logger.warning("scheduled jobs wait", metadata: ["schema": "\(outbox.schema)", "error": "\(error)"])
+            }
             while try await relay(upto: upto) {}
         } catch {
             logger.warning("relay failed", metadata: ["schema": "\(outbox.schema)", "error": "\(error)"])
