@@ -97,7 +97,7 @@ struct CatalogueTests {
                 "close_session",
                 "dead_jobs", "define_custom_field", "describe_job", "erased_tenants", "find_credential", "find_token",
                 "find_user",
-                "has_earlier_event", "is_queue_paused", "job_payload", "lock_backlog", "look_bound", "move_backlog",
+                "has_earlier_event", "is_queue_paused", "job_payload", "lock_backlog", "move_backlog",
                 "name_tenants",
                 "note_backlog", "note_custom_field_indexed", "open_session", "queue_figures", "queue_shares",
                 "refuse_sign_in", "replay_job", "set_queue_paused", "set_queue_share", "use_token", "subscribe",

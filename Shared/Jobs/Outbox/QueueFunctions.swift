@@ -168,29 +168,6 @@ extension JobsSchema {
             return query execute array_to_string(parts, ' union all ') || format(' order by 1 limit %s', maximum);
         end $body$;
 
-        -- How far a look through every outbox gets from `after_id` on until it has read `maximum` rows of one of them;
-        -- `to_id` where there are fewer. Whoever asks `unfinished_jobs` up to there gets an answer soon, however many
-        -- finished jobs lie between the unfinished ones.
-        create function platform.look_bound(after_id uuid, to_id uuid, maximum int) returns uuid
-        language plpgsql stable security definer set search_path = pg_catalog, pg_temp
-        set enable_seqscan = off set enable_bitmapscan = off set jit = off as $body$
-        declare
-            schema_name text;
-            reached uuid;
-            bound uuid := to_id;
-        begin
-            for schema_name in
-                select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace
-                where c.relname = 'outbox' and c.relkind = 'p'
-            loop
-                execute format(
-                    'select o.id from %I.outbox o where o.id > $1 and o.id <= $2 order by o.id offset $3 limit 1',
-                    schema_name) into reached using after_id, bound, maximum - 1;
-                bound := coalesce(reached, bound);
-            end loop;
-            return bound;
-        end $body$;
-
         -- True while an event with an id in [since, before), which the tenant set wants told to `wanted_queue`, has not
         -- been taken in there. Ids rise with the changes of one record: each waits for the commit of the one before.
         create function platform.has_earlier_event(wanted_queue text, since uuid, before uuid) returns boolean
@@ -237,7 +214,6 @@ extension JobsSchema {
         alter function platform.unfinished_in(text, uuid, uuid) owner to guanxi_across;
         alter function platform.unfinished_jobs(text, uuid, uuid, int, bigint, bigint[]) owner to guanxi_across;
         alter function platform.job_payload(text, uuid, bigint) owner to guanxi_across;
-        alter function platform.look_bound(uuid, uuid, int) owner to guanxi_across;
         alter function platform.has_earlier_event(text, uuid, uuid) owner to guanxi_across;
         revoke all on all functions in schema platform from public;
         grant execute on function platform.uuid_lower_bound(timestamptz), platform.uuid_now(),
@@ -245,8 +221,7 @@ extension JobsSchema {
             platform.subscribe_tenant(text, uuid, text[]),
             platform.has_earlier_event(text, uuid, uuid),
             platform.unfinished_jobs(text, uuid, uuid, int, bigint, bigint[]),
-            platform.job_payload(text, uuid, bigint), platform.look_bound(uuid, uuid, int),
-            platform.lasting_id(uuid, boolean)
+            platform.job_payload(text, uuid, bigint), platform.lasting_id(uuid, boolean)
             to guanxi_service;
         grant execute on function platform.uuid_lower_bound(timestamptz), platform.uuid_now(),
             platform.may_serve(text), platform.lasting_id(uuid, boolean) to guanxi_across;
