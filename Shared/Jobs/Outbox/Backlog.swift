@@ -11,6 +11,7 @@ struct Backlog: Sendable {
     let database: Database
     let seal: PayloadSeal
     let logger: Logger
+    private let pace = UnfinishedLook.Pace()
 
     /// Notes jobs that found no room, of whichever service's outbox: from the first of each tenant on, its queue's
     /// workers look for them.
@@ -73,7 +74,7 @@ struct Backlog: Sendable {
             guard let since = locked.uuid(0, 0) else { return nil }
             var look = UnfinishedLook(
                 queue: queue.name, of: tenant, after: since,
-                until: .v7LowerBound(at: Date(timeIntervalSinceNow: 86_400)))
+                until: .v7LowerBound(at: Date(timeIntervalSinceNow: 86_400)), pace: pace)
             let jobs = try await look.next(room) { try await transaction.query($0) }
             let result = try await queue.enqueue(
                 seal.sealed(jobs.map { ($0.envelope, $0.runAt) }), fromBacklog: true)

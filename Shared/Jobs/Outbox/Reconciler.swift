@@ -13,6 +13,8 @@ package struct Reconciler: Sendable {
     private let database: Database
     private let seal: PayloadSeal
     private let logger: Logger
+    private let pace = UnfinishedLook.Pace()
+
     package init(queue: RedisQueue, schema: String, database: Database, seal: PayloadSeal, logger: Logger) {
         self.queue = queue
         self.schema = schema
@@ -138,7 +140,8 @@ package struct Reconciler: Sendable {
         from lower: Date, to upper: Date, since first: Date, spilled: inout Set<TenantID>, each: () async throws -> Void
     ) async throws -> Int {
         var added = 0
-        var look = UnfinishedLook(queue: queue.name, after: .v7LowerBound(at: lower), until: .v7LowerBound(at: upper))
+        var look = UnfinishedLook(
+            queue: queue.name, after: .v7LowerBound(at: lower), until: .v7LowerBound(at: upper), pace: pace)
         while !look.isOver {
             let jobs = try await look.next(2000, except: spilled) {
                 try await database.query(tenant: nil, $0, readOnly: true)
