@@ -123,6 +123,12 @@ package struct PendingJob: Sendable {
     /// relay saw it.
     package var isConditional: Bool { isByTenant || uniqueness != nil }
 
+    /// Goes straight into Redis, without a row. What is tracked, unique, in a line or a group has one whatever its type
+    /// says: somebody waits for its end.
+    var skipsOutbox: Bool {
+        options.durability == .ephemeral && !options.isTracked && group == nil && !isConditional && serialKey == nil
+    }
+
     /// Whether it is in the outbox once its transaction committed: one of a serial key may stand in line instead.
     var isWrittenForSure: Bool { !isConditional && serialKey == nil }
 

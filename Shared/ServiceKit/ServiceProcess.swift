@@ -295,7 +295,11 @@ package struct ServiceCommand {
             case "serve" where arguments.isEmpty: try await ServiceProcess(description).serve()
             case "migrate" where arguments.isEmpty: try await ServiceProcess(description).migrate()
             case "work":
-                let options = try WorkOptions.parse(arguments)
+                let options: WorkOptions
+                do { options = try WorkOptions.parse(arguments) } catch {
+                    FileHandle.standardError.write(Data("\(WorkOptions.message(for: error))\n".utf8))
+                    exit(64)
+                }
                 try await ServiceProcess(description).work(
                     queues: options.queues?.split(separator: ",").map(String.init), concurrency: options.concurrency)
             default:
@@ -316,6 +320,12 @@ package struct ServiceCommand {
 private struct WorkOptions: ParsableArguments {
     @Option(help: "Queues to serve, separated by commas; the service's name may be left out.")
     var queues: String?
-    @Option(help: "Jobs to run at once in each queue.")
+    @Option(help: "Jobs to run at once in each queue: 1 to 10,000.")
     var concurrency: Int?
+
+    func validate() throws {
+        if let concurrency, !(1...10_000).contains(concurrency) {
+            throw ValidationError("--concurrency is 1 to 10,000")
+        }
+    }
 }

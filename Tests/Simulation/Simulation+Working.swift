@@ -168,7 +168,8 @@ extension Simulation {
             for (key, run) in hosts[host].worker!.lane.running where (run.deadline ?? .max) < elapsed {
                 stop(key, host, .timeLimit(seconds: 5))
             }
-            guard let swept = try? await queue.sweep() else { continue }
+            let lease = hosts[host].worker!.lease
+            guard let swept = try? await queue.sweep(for: lease) else { continue }
             auditor.rest()
             for (key, run) in hosts[host].worker!.lane.running where swept.cancelled.contains(run.id) {
                 stop(key, host, .abandoned)

@@ -21,6 +21,18 @@ extension Outbox {
         _ = try await settle(id, tenant, claim, group.map { JobGroup.failed($0, tenant: tenant) })
     }
 
+    /// Tells Redis that a job of this outbox, whose inbox row says so already, is cancelled: whoever runs it stops soon.
+    /// What Redis misses, the inbox refuses.
+    package func tellCancelled(_ id: UUID, tenant: TenantID) async {
+        let row = try? await database.query(
+            tenant: tenant,
+            Statement(
+                "select queue from \(schema).outbox where tenant_id = $1 and id = $2", [tenant.parameter, .uuid(id)]),
+            readOnly: true)
+        guard let row, row.count == 1 else { return }
+        _ = try? await RedisQueue(name: row.text(0, 0)!, redis: redis).cancel(id, tenant: tenant)
+    }
+
     private func settle(
         _ id: UUID, _ tenant: TenantID, _ claim: Statement, _ leaving: Statement?
     ) async throws(DatabaseError) -> Bool {

@@ -19,7 +19,7 @@ package final class Outbox: Service {
     let database: Database
     /// What is sealed on its way to Redis, and opened by workers.
     package let seal: PayloadSeal
-    private let redis: RedisClient
+    let redis: RedisClient
     private let logger: Logger
     private let pending = Mutex<[(queue: String, envelope: JobEnvelope, runAt: Date?)]>([])
     /// Committed jobs of which only PostgreSQL knows whether they are in the outbox.
@@ -115,6 +115,7 @@ package final class Outbox: Service {
 
     /// The statement that writes `jobs` with the change that causes them. Push them after the commit with `push`.
     package func statements(for jobs: [PendingJob], tenant: TenantID) -> [Statement] {
+        let jobs = jobs.filter { !$0.skipsOutbox }
         if jobs.isEmpty { return [] }
         let limit = Date(timeIntervalSinceNow: Self.horizon)
         let far = jobs.filter { ($0.runAt ?? .distantPast) > limit && $0.uniqueness == nil }
@@ -222,13 +223,23 @@ package final class Outbox: Service {
         enqueue(try jobs(for: event, traceparent: traceparent), in: transaction)
     }
 
-    /// Hands committed jobs to the pusher. Returns at once; what this process can't push, a relay will.
+    /// Hands committed jobs to the pusher. Returns at once; what this process can't push, a relay will, but for ephemeral
+    /// ones.
     ///
     /// For unique jobs and those of a serial key the pusher looks first whether they were written. Events that only
     /// some tenants want are left to the relay: most are written for nobody.
     package func push(_ jobs: [PendingJob], tenant: TenantID) {
+        let ephemeral = jobs.filter(\.skipsOutbox)
+        if !ephemeral.isEmpty {
+            Task {
+                do { try await enqueueEphemeral(ephemeral, tenant: tenant) } catch {
+                    logger.info(
+                        "ephemeral jobs are lost", metadata: ["count": "\(ephemeral.count)", "error": "\(error)"])
+                }
+            }
+        }
         let limit = Date(timeIntervalSinceNow: Self.horizon)
-        let near = jobs.filter { ($0.runAt ?? .distantPast) <= limit && !$0.isByTenant }
+        let near = jobs.filter { ($0.runAt ?? .distantPast) <= limit && !$0.isByTenant && !$0.skipsOutbox }
         if near.isEmpty { return }
         pending.withLock { pending in
             for job in near where job.isWrittenForSure {
@@ -252,9 +263,9 @@ package final class Outbox: Service {
     package func enqueueEphemeral(_ jobs: [PendingJob], tenant: TenantID) async throws {
         for (queue, group) in Dictionary(grouping: jobs, by: \.queue) {
             let envelopes = group.map { job in
-                var envelope = JobEnvelope(job, tenant: tenant, origin: schema)
-                envelope.isEphemeral = true
-                return (envelope, job.runAt)
+                var job = job
+                job.options.durability = .ephemeral
+                return (JobEnvelope(job, tenant: tenant, origin: schema), job.runAt)
             }
             try await gatherer(for: queue).join(seal.sealed(envelopes))
             count(envelopes.count, in: queue)
@@ -279,13 +290,6 @@ package final class Outbox: Service {
             }
             gatherers[queue.name] = gatherer
             return gatherer
-        }
-    }
-
-    /// Tells Redis that a job, whose inbox row says so already, is cancelled. What Redis misses, the inbox refuses.
-    package func cancel(_ id: UUID, tenant: TenantID, inServiceQueues queues: [String]) async {
-        for queue in queues {
-            if (try? await RedisQueue(name: queue, redis: redis).cancel(id, tenant: tenant)) == true { return }
         }
     }
 
@@ -440,57 +444,5 @@ package final class Outbox: Service {
         } catch {
             logger.error("partitions could not be prepared", metadata: ["error": "\(error)"])
         }
-    }
-}
-
-/// Which queues hear of which events, as the platform's table says; refreshed when a service subscribes.
-package final class Subscriptions: Sendable {
-    private let database: Database
-    private let logger: Logger
-    private let table = Mutex<[String: [Subscriber]]>([:])
-
-    /// A queue that wants an event: for every tenant, or only for those that asked for it.
-    struct Subscriber: Sendable {
-        let queue: String
-        let isByTenant: Bool
-    }
-
-    init(database: Database, logger: Logger) {
-        self.database = database
-        self.logger = logger
-    }
-
-    /// The queues that get a job for `event`.
-    func subscribers(of event: String) -> [Subscriber] { table.withLock { $0[event] ?? [] } }
-
-    /// The queues that get a job for `event` of every tenant.
-    package func queues(for event: String) -> [String] {
-        subscribers(of: event).filter { !$0.isByTenant }.map(\.queue)
-    }
-
-    /// Reads the table now.
-    package func refresh() async throws {
-        let rows = try await database.query(
-            tenant: nil, Statement("select event, queue, by_tenant from platform.subscriptions()"), readOnly: true)
-        var fresh: [String: [Subscriber]] = [:]
-        for row in 0..<rows.count {
-            fresh[rows.text(row, 0)!, default: []].append(
-                Subscriber(queue: rows.text(row, 1)!, isByTenant: rows.bool(row, 2)!))
-        }
-        table.withLock { $0 = fresh }
-    }
-
-    func run() async {
-        let signal = Signal()
-        let listener = database.listen(channels: ["guanxi_subscriptions"]) { _ in signal.raise() }
-        while !Task.isCancelled {
-            do { try await refresh() } catch {
-                logger.warning("subscriptions could not be read", metadata: ["error": "\(error)"])
-                try? await Task.sleep(for: .seconds(1))
-                continue
-            }
-            await signal.wait()
-        }
-        listener.close()
     }
 }

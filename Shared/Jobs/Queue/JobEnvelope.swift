@@ -61,7 +61,7 @@ package struct JobEnvelope: Sendable, Equatable {
         priority = job.options.priority
         cost = job.options.cost
         self.tenant = tenant
-        isEphemeral = job.options.durability == .ephemeral
+        isEphemeral = job.skipsOutbox
         isTracked = job.options.isTracked
         payloadIsElsewhere = !isEphemeral && job.payload.count > Self.inlineLimit
         maxAttempts = UInt16(clamping: job.options.maxAttempts)

@@ -217,7 +217,8 @@ extension QueueScripts {
 
     /// Returns dead workers' jobs to the front of their tenants' queues; a crash uses up no attempt, and is counted: a
     /// worker sets aside a job that comes with too many. Worker `ARGV[1]`, when given, is leaving of its own will: its
-    /// jobs have not crashed it. Gives the number of jobs returned, and the ids that were cancelled.
+    /// jobs have not crashed it. Gives the number of jobs returned, and the ids of jobs that worker `ARGV[2]` holds and
+    /// that were cancelled.
     ///
     /// A death is counted against every job that was never in one, for there is nobody else to suspect. A job that was
     /// is charged again only when it was the one such job under way: where there were several, they are told to run
@@ -277,7 +278,9 @@ extension QueueScripts {
             redis.call('ZREMRANGEBYSCORE', P .. 'cx', '-inf', now - 86400000)
             local reply = {returned}
             if redis.call('EXISTS', P .. 'cx') == 1 then
-                for _, id in ipairs(redis.call('ZRANDMEMBER', P .. 'cx', 100)) do reply[#reply + 1] = id end
+                for _, id in ipairs(redis.call('HKEYS', P .. 'w:' .. ARGV[2])) do
+                    if redis.call('ZSCORE', P .. 'cx', id) then reply[#reply + 1] = id end
+                end
             end
             return reply
             """)

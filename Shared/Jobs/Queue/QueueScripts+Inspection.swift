@@ -2,24 +2,12 @@ import Redis
 
 extension QueueScripts {
     /// Counts: waiting, running, delayed, dead, workers, tenants with work, epoch, paused, ms since the oldest waiting
-    /// job was enqueued (over the 200 tenants next in line), known ids, parked tenants.
+    /// job was enqueued (over 2,000 tenants that are not held), known ids, parked tenants.
     static let describe = RedisScript(
         prelude + isQuiet + """
-            local waitingJobs, running, tenants = 0, 0, 0
-            local cursor = '0'
-            repeat
-                local page = redis.call('HSCAN', T, cursor, 'COUNT', 500)
-                cursor = page[1]
-                for i = 1, #page[2], 2 do
-                    if page[2][i] ~= '#' then
-                        local f, n, a, b, c = struct.unpack('<dI4I4I4I4', page[2][i + 1])
-                        waitingJobs = waitingJobs + a + b + c
-                        running = running + n
-                        if a + b + c + n > 0 then tenants = tenants + 1 end
-                    end
-                end
-            until cursor == '0'
+            local waitingJobs, running, tenants, looked = 0, 0, 0, 0
             local oldest = now
+            -- Also where the tenant can run no more at the moment: its jobs wait all the same.
             local function look(id)
                 for p = 0, 2 do
                     local blob = redis.call('LINDEX', P .. 'r:' .. id .. ':' .. p, 0)
@@ -30,8 +18,23 @@ extension QueueScripts {
                     end
                 end
             end
-            for _, id in ipairs(redis.call('ZRANGE', P .. 'act', 0, 199)) do look(id) end
-            for _, id in ipairs(redis.call('ZRANGE', P .. 'park', 0, 49)) do look(id) end
+            local cursor = '0'
+            repeat
+                local page = redis.call('HSCAN', T, cursor, 'COUNT', 500)
+                cursor = page[1]
+                for i = 1, #page[2], 2 do
+                    if page[2][i] ~= '#' then
+                        local f, n, a, b, c, later, cap, flags = struct.unpack('<dI4I4I4I4I4I4I1', page[2][i + 1])
+                        waitingJobs = waitingJobs + a + b + c
+                        running = running + n
+                        if a + b + c + n > 0 then tenants = tenants + 1 end
+                        if a + b + c > 0 and flags < HELD and looked < 2000 then
+                            looked = looked + 1
+                            look(page[2][i])
+                        end
+                    end
+                end
+            until cursor == '0'
             local workers = 0
             for _, worker in ipairs(redis.call('ZRANGE', P .. 'wk', 0, -1)) do
                 if not isQuiet(worker) then workers = workers + 1 end
@@ -97,10 +100,26 @@ extension QueueScripts {
                     for _, blob in ipairs(entries) do add(tenantOf(blob), blob, worker) end
                 end
             elseif ARGV[1] == 'waiting' then
-                local ids = {only}
-                if only == '' then
-                    ids = redis.call('ZRANGE', P .. 'act', 0, 199)
-                    for _, id in ipairs(redis.call('ZRANGE', P .. 'park', 0, 199)) do ids[#ids + 1] = id end
+                local ids, isListed = {}, {}
+                local function list(id)
+                    if not isListed[id] then ids[#ids + 1] = id end
+                    isListed[id] = true
+                end
+                if only ~= '' then
+                    list(only)
+                else
+                    for _, set in ipairs({'act', 'park'}) do
+                        for _, id in ipairs(redis.call('ZRANGE', P .. set, 0, 199)) do list(id) end
+                    end
+                    -- Behind them those that may not run now: at their cap, or held.
+                    local cursor = '0'
+                    repeat
+                        local page = redis.call('HSCAN', T, cursor, 'COUNT', 500)
+                        cursor = page[1]
+                        for i = 1, #page[2], 2 do
+                            if page[2][i] ~= '#' then list(page[2][i]) end
+                        end
+                    until cursor == '0' or #ids > 2000
                 end
                 for _, id in ipairs(ids) do
                     for p = 0, 2 do

@@ -238,13 +238,27 @@ package struct RedisQueue: Sendable {
         _ = try await redis.command(key: bell, ["LTRIM", .text(bell), shards == 1 ? -1 : -256, -1])
     }
 
-    /// Tells Redis how jobs of one shard ended and takes up to `wanted` new ones, in one round trip.
+    /// How many jobs one exchange takes, and how many ends it tells: a script's call has no room for many more.
+    static let exchangeLimit = 2000
+
+    /// Tells Redis how jobs of one shard ended and takes up to `wanted` new ones, `exchangeLimit` at most, in one round
+    /// trip.
     package func exchange(
         shard: Int = 0, worker: String, epoch: Int, wanted: Int, tenantCap: Int = 0,
         acknowledging ended: [Acknowledgement]
     ) async throws(RedisError) -> Fetched {
+        if ended.count > Self.exchangeLimit {
+            let first = try await exchange(
+                shard: shard, worker: worker, epoch: epoch, wanted: 0, tenantCap: tenantCap,
+                acknowledging: Array(ended.prefix(Self.exchangeLimit)))
+            if first.status == .unleased { return first }
+            return try await exchange(
+                shard: shard, worker: worker, epoch: epoch, wanted: wanted, tenantCap: tenantCap,
+                acknowledging: Array(ended.dropFirst(Self.exchangeLimit)))
+        }
         let arguments: [RedisArgument] =
-            [.text(worker), .int(epoch), .int(wanted), .int(tenantCap)] + Self.arguments(acknowledging: ended)
+            [.text(worker), .int(epoch), .int(min(wanted, Self.exchangeLimit)), .int(tenantCap)]
+            + Self.arguments(acknowledging: ended)
         let reply = try await scripts.run(QueueScripts.exchange, keys: [prefix(shard)], arguments).array ?? []
         guard reply.count >= 3, let status = reply[0].text.flatMap(Fetched.Status.init(rawValue:)) else {
             throw RedisError(code: .refused, message: "the exchange script gave an unknown reply")
@@ -316,15 +330,18 @@ package struct RedisQueue: Sendable {
             QueueScripts.register, keys: [prefix(shard)], [.text(worker), .int(Int(lease / .milliseconds(1)))])
     }
 
-    /// Returns the jobs of workers of one shard whose lease ended. Gives how many, and ids of jobs that were cancelled.
-    package func sweep(shard: Int = 0) async throws(RedisError) -> (returned: Int, cancelled: [UUID]) {
-        let reply = try await scripts.run(QueueScripts.sweep, keys: [prefix(shard)], [""]).array ?? []
+    /// Returns the jobs of workers of one shard whose lease ended. Gives how many, and which of the jobs that `worker` holds
+    /// were cancelled.
+    package func sweep(
+        shard: Int = 0, for worker: String = ""
+    ) async throws(RedisError) -> (returned: Int, cancelled: [UUID]) {
+        let reply = try await scripts.run(QueueScripts.sweep, keys: [prefix(shard)], ["", .text(worker)]).array ?? []
         return (reply.first?.int ?? 0, reply.dropFirst().compactMap { $0.bytes.flatMap { UUID(rawBytes: $0) } })
     }
 
     /// Takes a worker off the books of one shard and hands back at once what it still holds.
     package func leave(shard: Int = 0, worker: String) async throws(RedisError) {
-        _ = try await scripts.run(QueueScripts.sweep, keys: [prefix(shard)], [.text(worker)])
+        _ = try await scripts.run(QueueScripts.sweep, keys: [prefix(shard)], [.text(worker), ""])
     }
 
     /// How much room a tenant's window has.

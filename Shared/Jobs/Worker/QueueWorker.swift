@@ -120,10 +120,11 @@ package final class QueueWorker: Service {
     /// Every half second: dead workers' jobs go back, cancelled jobs and those past their time limit are stopped.
     private func sweepLoop() async {
         while !Task.isCancelled {
+            metrics.note(fetchAge: secondsSinceFetch)
             for lane in lanes {
                 lane.stopOverdue()
                 do {
-                    let (returned, cancelled) = try await queue.sweep(shard: lane.shard)
+                    let (returned, cancelled) = try await queue.sweep(shard: lane.shard, for: lane.worker)
                     if returned > 0 {
                         metrics.returned.increment(by: returned)
                         logger.notice("a worker is gone, its jobs are back", metadata: ["jobs": "\(returned)"])

@@ -53,6 +53,8 @@ final class ShardLane: Sendable {
 
     var secondsSinceFetch: Double { (ContinuousClock.now - lastFetch.withLock { $0 }) / .seconds(1) }
     var runningCount: Int { state.withLock { $0.lane.running.count } }
+    /// The name of its lease.
+    var worker: String { state.withLock { $0.worker } }
     private var isStopping: Bool { state.withLock { $0.isStopping } }
 
     /// Begins the graceful end: nothing more is fetched.
@@ -282,7 +284,7 @@ final class ShardLane: Sendable {
     ) async {
         if envelopes[0].runsAlone {
             // Unsaid, a death of this worker would be nobody's fault: the next one is.
-            try? await queue.beginAlone(envelopes[0].id, shard: shard, worker: state.withLock { $0.worker })
+            try? await queue.beginAlone(envelopes[0].id, shard: shard, worker: worker)
         }
         let clock = ContinuousClock.now
         let outcomes: [RedisQueue.Outcome]

@@ -86,8 +86,7 @@ extension CommonEndpoints {
                     throw Problem(409, "already_over", "The job is over.")
                 }
             }
-            await store.outbox.cancel(
-                id, tenant: tenant, inServiceQueues: ["\(schema).import", "\(schema).default", "\(schema).events"])
+            await store.outbox.tellCancelled(id, tenant: tenant)
             return try await jobState(id, request)
         }
     }

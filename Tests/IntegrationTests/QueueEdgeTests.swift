@@ -1,0 +1,134 @@
+import Database
+import Foundation
+import Redis
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import Jobs
+
+@Suite("Queues: cancellation while running, large calls, and what is not counted")
+struct QueueEdgeTests {
+    private func envelopes(_ numbers: Range<Int>, _ tenant: TenantID, at date: Date = Date()) throws -> [JobEnvelope] {
+        try numbers.map { number in
+            var job = try PendingJob(ProbeJob(number: number))
+            job.id = .v7(at: date)
+            return JobEnvelope(job, tenant: tenant, origin: "contacts")
+        }
+    }
+
+    /// A queue with one worker that holds nothing yet, but has a lease.
+    private func queue(_ bench: QueueBench) async throws -> RedisQueue {
+        let queue = RedisQueue(name: ProbeJob.queue, redis: bench.client)
+        try await queue.setEpoch(1)
+        try await queue.register(worker: "w", lease: .seconds(600))
+        return queue
+    }
+
+    @Test("a worker hears of each cancelled job that it holds, however many others are marked")
+    func marks() async throws {
+        let bench = try await QueueBench()
+        let queue = try await queue(bench)
+        let tenant = bench.tenants[0]
+        let running = try envelopes(0..<1, tenant)
+        try await queue.enqueue(running.map { ($0, nil) })
+        #expect(try await queue.exchange(worker: "w", epoch: 1, wanted: 1, acknowledging: []).jobs == running)
+        let waiting = try envelopes(1..<1001, tenant)
+        try await queue.enqueue(waiting.map { ($0, nil) })
+        for job in waiting { #expect(try await queue.cancel(job.id, tenant: tenant)) }
+        #expect(try await queue.cancel(running[0].id, tenant: tenant))
+        #expect(try await queue.sweep(for: "w").cancelled == [running[0].id])
+        #expect(try await queue.sweep(for: "another").cancelled.isEmpty)
+        try await bench.stop()
+    }
+
+    @Test("a handler hears that its job was cancelled, and what it did is not kept")
+    func runningJob() async throws {
+        let bench = try await QueueBench()
+        let began = Mutex(false)
+        let heard = Mutex(false)
+        var registry = JobRegistry()
+        registry.handle(ProbeJob.self) { job, context in
+            began.withLock { $0 = true }
+            do { try await Task.sleep(for: .seconds(600)) } catch { heard.withLock { $0 = true } }
+            try await context.once { transaction in
+                try await transaction.query("insert into contacts.effect (tenant_id, number) values ($1, 1)", [1])
+            }
+        }
+        bench.start(bench.outbox)
+        bench.start(bench.worker(registry: registry))
+        let job = try PendingJob(ProbeJob(number: 1))
+        try await bench.database.withTenant(bench.tenants[0]) { bench.outbox.enqueueTracked(job, in: $0) }
+        try await eventually("it runs") { began.withLock { $0 } }
+        #expect(try await bench.outbox.settleAsCancelled(job.id, tenant: bench.tenants[0]))
+        await bench.outbox.tellCancelled(job.id, tenant: bench.tenants[0])
+        try await eventually("the handler heard of it") { heard.withLock { $0 } }
+        let queue = RedisQueue(name: ProbeJob.queue, redis: bench.client)
+        try await eventually("it runs no more") { try await queue.depth().running == 0 }
+        #expect(try await bench.effects().isEmpty)
+        try await bench.stop()
+    }
+
+    @Test("one exchange takes and tells as many as a script has room for, and no job is lost on the way")
+    func large() async throws {
+        let bench = try await QueueBench()
+        let queue = try await queue(bench)
+        let jobs = try bench.tenants.flatMap { try envelopes(0..<4500, $0) }
+        try await queue.enqueue(jobs.map { ($0, nil) })
+        var fetched: [JobEnvelope] = []
+        while fetched.count < jobs.count {
+            let part = try await queue.exchange(worker: "w", epoch: 1, wanted: 100_000, acknowledging: []).jobs
+            try #require(!part.isEmpty)
+            fetched += part
+        }
+        #expect(Set(fetched.map(\.id)) == Set(jobs.map(\.id)))
+        _ = try await queue.exchange(
+            worker: "w", epoch: 1, wanted: 0, acknowledging: fetched.map { .init($0, .done, measured: 5) })
+        let depth = try await queue.depth()
+        #expect(depth.running == 0 && depth.waiting == 0)
+        try await bench.stop()
+    }
+
+    @Test("jobs of a tenant at its cap are seen: how old the oldest is, and in the list of those that wait")
+    func capped() async throws {
+        let bench = try await QueueBench()
+        let queue = try await queue(bench)
+        let (busy, held) = (bench.tenants[0], bench.tenants[1])
+        try await queue.setShares([busy: .init(cap: 1), held: .init(isHeld: true)])
+        let jobs = try envelopes(0..<2, busy, at: Date(timeIntervalSinceNow: -600))
+        try await queue.enqueue(jobs.map { ($0, nil) })
+        try await queue.enqueue(try envelopes(2..<3, held, at: Date(timeIntervalSinceNow: -6000)).map { ($0, nil) })
+        #expect(try await queue.exchange(worker: "w", epoch: 1, wanted: 5, acknowledging: []).jobs.count == 1)
+        let age = try await queue.depth().oldestAge
+        #expect(age >= 600 && age < 6000, "a suspended tenant's jobs are not late")
+        #expect(Set(try await queue.jobs(.waiting).map(\.job.tenant)) == [busy, held])
+        try await bench.stop()
+    }
+
+    @Test("a type that is ephemeral has no row and runs once; where somebody waits for its end it has one")
+    func ephemeral() async throws {
+        let bench = try await QueueBench()
+        bench.start(bench.outbox)
+        bench.start(bench.worker())
+        var jobs = try (1...3).map { try PendingJob(ProbeJob(number: $0)) }
+        for index in jobs.indices { jobs[index].options.durability = .ephemeral }
+        let (plain, tracked) = (jobs[0], jobs[1])
+        let group = JobGroup([jobs[2]], completion: try PendingJob(ProbeJob(number: 4)))
+        try await bench.database.withTenant(bench.tenants[0]) { transaction in
+            bench.outbox.enqueue([plain], in: transaction)
+            bench.outbox.enqueueTracked(tracked, in: transaction)
+            bench.outbox.enqueue(group, in: transaction)
+        }
+        try await bench.expectOnce(1...4)
+        let rows = try await bench.database.query(
+            tenant: bench.tenants[0], Statement("select id from contacts.outbox where tenant_id = $1", [1]))
+        #expect(rows.count == 3 && !(0..<3).contains { rows.uuid($0, 0) == plain.id })
+        // What a comparison finds unfinished would be sent once more.
+        let queue = RedisQueue(name: ProbeJob.queue, redis: bench.client)
+        let reconciler = Reconciler(
+            queue: queue, schema: "contacts", database: bench.database, seal: bench.outbox.seal,
+            logger: TestServers.logger)
+        #expect(try await reconciler.resend(olderThan: Date()) == 0)
+        try await bench.stop()
+    }
+}
