@@ -213,6 +213,7 @@ struct Trickle: AsyncParsableCommand {
     @Option var jobs = 1000
     @Option var interval = 5.0
     @Option var milliseconds = 0.0
+    @Option var kind = "nothing"
     @Option var tag = "trickle"
     @Flag var ephemeral = false
 
@@ -224,7 +225,7 @@ struct Trickle: AsyncParsableCommand {
         var handedOver: [String] = []
         let begin = ContinuousClock.now
         for number in 1...jobs {
-            let job = try make("nothing", tag: tag, milliseconds: milliseconds, payload: 100, number: number)
+            let job = try make(kind, tag: tag, milliseconds: milliseconds, payload: 100, number: number)
             if ephemeral {
                 handedOver.append("\(Date().timeIntervalSince1970)")
                 try await outbox.enqueueEphemeral([job], tenant: tenant)
