@@ -21,7 +21,9 @@ struct TenantLifeTests {
         )
         let file = Array("external_id,given_name\n1,Ada\n".utf8)
         let job = try await client.upload(options: ["type": "contact"], file: file).json["job_id"]!.text!
-        let suspended = try await command.run("tenants", "suspend", "resting", "--json")
+        let asked = try await command.run("tenants", "suspend", "resting")
+        #expect(asked.status == 64 && asked.error.contains("--yes"))
+        let suspended = try await command.run("tenants", "suspend", "resting", "--json", "--yes")
         #expect(try suspended.json.array?.first?["status"] == "suspended", "\(suspended.error)")
         try await eventually("requests are refused") {
             let answer = try await client.get("/v1/contacts")
@@ -40,7 +42,7 @@ struct TenantLifeTests {
         try await eventually("requests are answered again") { try await client.get("/v1/contacts").status == 200 }
         let over = try await platform.finished(client, job: job)
         #expect(over["state"] == "done" && over["result"]?["created"] == 1, "\(over)")
-        #expect(try await command.run("tenants", "suspend", "nobody").status == 64)
+        #expect(try await command.run("tenants", "suspend", "nobody", "--yes").status == 64)
     }
 
     /// A tenant with what is hard to carry: other scripts, quotes, line ends, nothing, too much.
@@ -306,7 +308,7 @@ struct TenantLifeTests {
         #expect(try await command.run("tenants", "erase", "nobody", "--yes").status == 64)
         // The slug is free again, and another's erasure is not in its way.
         _ = try await bed.tenant("gone", contacts: 3)
-        #expect(try await command.run("tenants", "suspend", "gone").status == 0)
+        #expect(try await command.run("tenants", "suspend", "gone", "--yes").status == 0)
         let fresh = try await command.run("tenants", "erase", "gone", "--now", "--yes", "--json")
         #expect(try fresh.json["counts"]?["contacts.contact"] == 3, "\(fresh.error)")
     }

@@ -19,6 +19,7 @@ package struct OperatorCommand: Sendable {
     package init(_ database: TestDatabase, redis: String = "redis://127.0.0.1:1") throws {
         environment = [
             "GUANXI_DATABASE_OWNER_URL": database.connection(role: "guanxi_owner"), "GUANXI_REDIS_URL": redis,
+            "GUANXI_DATABASE_SERVICE_URL": database.connection(role: "guanxi_{service}"),
             "GUANXI_SECRET": "0123456789abcdef0123456789abcdef",
         ]
         folder = FileManager.default.temporaryDirectory.appending(path: "guanxi-operator-\(UUID().uuidString)")
@@ -42,7 +43,9 @@ package struct OperatorCommand: Sendable {
     }
 
     /// Runs `guanxi` with these words to its end.
-    package func run(_ words: String...) async throws -> Outcome {
+    package func run(_ words: String...) async throws -> Outcome { try await run(words) }
+
+    package func run(_ words: [String]) async throws -> Outcome {
         let name = UUID().uuidString
         let status = try await start(words, into: name).finished()
         func text(_ kind: String) -> String {

@@ -9,8 +9,12 @@ extension Tenants {
             abstract: "Refuses a tenant's requests (403) and lets its jobs rest, until it is resumed.")
         @Argument(help: "The tenant's slug.") var slug: String
         @Flag(help: "Answer in JSON.") var json = false
+        @OptionGroup var consent: Consent
 
-        func run() async throws { try await Tenants.set("suspended", slug, json: json) }
+        func run() async throws {
+            try consent.confirm("Refuse every request of \(slug)")
+            try await Tenants.set("suspended", slug, json: json)
+        }
     }
 
     struct Resume: AsyncParsableCommand {

@@ -161,13 +161,16 @@ struct Keys: AsyncParsableCommand {
     }
 
     struct Revoke: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Revokes a key at once.")
+        static let configuration = CommandConfiguration(
+            abstract: "Revokes a key at once.", discussion: "It can't be taken back: whoever used it needs a new one.")
         @Argument(help: "The key, or the id within it.") var key: String
+        @OptionGroup var consent: Consent
 
         func run() async throws {
+            let id = BearerToken(key)?.id ?? key
+            try consent.confirm("Revoke \(id)")
             let session = try await OperatorSession()
             defer { session.close() }
-            let id = BearerToken(key)?.id ?? key
             guard try await TenantDirectory(owner: session.owner).revokeKey(id) else {
                 throw WrongCall("there is no such key")
             }
