@@ -125,10 +125,7 @@ struct QueueEdgeTests {
         #expect(rows.count == 3 && !(0..<3).contains { rows.uuid($0, 0) == plain.id })
         // What a comparison finds unfinished would be sent once more.
         let queue = RedisQueue(name: ProbeJob.queue, redis: bench.client)
-        let reconciler = Reconciler(
-            queue: queue, schema: "contacts", database: bench.database, seal: bench.outbox.seal,
-            logger: TestServers.logger)
-        #expect(try await reconciler.resend(olderThan: Date()) == 0)
+        #expect(try await bench.reconciler(queue).resend(olderThan: Date()) == 0)
         try await bench.stop()
     }
 }

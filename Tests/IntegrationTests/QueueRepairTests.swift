@@ -50,13 +50,13 @@ struct QueueRepairTests {
     @Test("unfinished jobs are found among many that are done, by a repair and behind a backlog's beginning")
     func needles() async throws {
         let bench = try await QueueBench()
-        // More than a single look reads, all of them done but the first, one amid and the last.
+        // Two minutes' jobs, of which a first look reads one: all done but the first, one amid and the last.
         try await bench.database.withTenant(bench.tenants[0]) { transaction in
             try await transaction.query(
                 """
                 insert into contacts.outbox (id, tenant_id, queue, name, payload, priority, max_attempts,
                     timeout_seconds, cost, is_tracked)
-                select platform.uuid_lower_bound(date_trunc('day', now()) + n * interval '1 ms'), $1, $2, $3,
+                select platform.uuid_lower_bound(now() - interval '5 minutes' + n * interval '1 ms'), $1, $2, $3,
                     json_build_object('number', n, 'milliseconds', 0, 'failures', 0), 1, 25, 300, 5, false
                 from generate_series(1, 120000) n
                 """, [transaction.tenant.parameter, .text(ProbeJob.queue), .text(ProbeJob.name)])

@@ -69,12 +69,12 @@ final class QueueBench: Sendable {
         QueueOperator(queues: [ProbeJob.queue], database: database, redis: client, logger: TestServers.logger)
     }
 
-    /// Brings the queue up as a worker does first, and gives the epoch to fetch with.
-    func repair(_ queue: RedisQueue) async throws -> Int {
-        try await Reconciler(
-            queue: queue, schema: "contacts", database: database, seal: outbox.seal, logger: TestServers.logger
-        ).repair()
+    func reconciler(_ queue: RedisQueue) -> Reconciler {
+        Reconciler(queue: queue, schema: "contacts", database: database, seal: outbox.seal, logger: TestServers.logger)
     }
+
+    /// Brings the queue up as a worker does first, and gives the epoch to fetch with.
+    func repair(_ queue: RedisQueue) async throws -> Int { try await reconciler(queue).repair() }
 
     var registry: JobRegistry {
         var registry = JobRegistry()
