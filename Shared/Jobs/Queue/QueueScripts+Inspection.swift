@@ -1,10 +1,26 @@
 import Redis
 
 extension QueueScripts {
+    /// Calls a function with the id and the packed state of each tenant that has one, until it gives true: what lies on
+    /// the same page is visited still.
+    private static let eachTenant = """
+        local function eachTenant(visit)
+            local cursor, isEnough = '0', false
+            repeat
+                local page = redis.call('HSCAN', T, cursor, 'COUNT', 500)
+                cursor = page[1]
+                for i = 1, #page[2], 2 do
+                    if page[2][i] ~= '#' then isEnough = visit(page[2][i], page[2][i + 1]) or isEnough end
+                end
+            until cursor == '0' or isEnough
+        end
+
+        """
+
     /// Counts: waiting, running, delayed, dead, workers, tenants with work, epoch, paused, ms since the oldest waiting
     /// job was enqueued (over 2,000 tenants that are not held), known ids, parked tenants.
     static let describe = RedisScript(
-        prelude + isQuiet + """
+        prelude + isQuiet + eachTenant + """
             local waitingJobs, running, tenants, looked = 0, 0, 0, 0
             local oldest = now
             -- Also where the tenant can run no more at the moment: its jobs wait all the same.
@@ -18,23 +34,16 @@ extension QueueScripts {
                     end
                 end
             end
-            local cursor = '0'
-            repeat
-                local page = redis.call('HSCAN', T, cursor, 'COUNT', 500)
-                cursor = page[1]
-                for i = 1, #page[2], 2 do
-                    if page[2][i] ~= '#' then
-                        local f, n, a, b, c, later, cap, flags = struct.unpack('<dI4I4I4I4I4I4I1', page[2][i + 1])
-                        waitingJobs = waitingJobs + a + b + c
-                        running = running + n
-                        if a + b + c + n > 0 then tenants = tenants + 1 end
-                        if a + b + c > 0 and flags < HELD and looked < 2000 then
-                            looked = looked + 1
-                            look(page[2][i])
-                        end
-                    end
+            eachTenant(function(id, raw)
+                local f, n, a, b, c, later, cap, flags = struct.unpack('<dI4I4I4I4I4I4I1', raw)
+                waitingJobs = waitingJobs + a + b + c
+                running = running + n
+                if a + b + c + n > 0 then tenants = tenants + 1 end
+                if a + b + c > 0 and flags < HELD and looked < 2000 then
+                    looked = looked + 1
+                    look(id)
                 end
-            until cursor == '0'
+            end)
             local workers = 0
             for _, worker in ipairs(redis.call('ZRANGE', P .. 'wk', 0, -1)) do
                 if not isQuiet(worker) then workers = workers + 1 end
@@ -48,18 +57,12 @@ extension QueueScripts {
     /// cap, weight, rate, burst, held, spilled, ms until it has a token or -1, place in line or -1) each; numbers as
     /// text where they may have fractions.
     static let tenants = RedisScript(
-        prelude + """
-            local all, cursor = {}, '0'
-            repeat
-                local page = redis.call('HSCAN', T, cursor, 'COUNT', 500)
-                cursor = page[1]
-                for i = 1, #page[2], 2 do
-                    if page[2][i] ~= '#' then
-                        local s = tenantState(page[2][i])
-                        all[#all + 1] = {id = page[2][i], s = s, n = waiting(s) + s.running + s.delayed}
-                    end
-                end
-            until cursor == '0'
+        prelude + eachTenant + """
+            local all = {}
+            eachTenant(function(id)
+                local s = tenantState(id)
+                all[#all + 1] = {id = id, s = s, n = waiting(s) + s.running + s.delayed}
+            end)
             table.sort(all, function(a, b) return a.n == b.n and a.id < b.id or a.n > b.n end)
             local reply = {}
             for i = 1, math.min(#all, tonumber(ARGV[1])) do
@@ -89,7 +92,7 @@ extension QueueScripts {
     /// Gives (packed job, number) each: for a running job the worker's name, for the others ms since 1970 at which it
     /// is due or died, 0 for one that waits.
     static let jobs = RedisScript(
-        prelude + """
+        prelude + eachTenant + """
             local reply, limit, only = {}, tonumber(ARGV[2]), ARGV[3]
             local function add(tenant, blob, fact)
                 if #reply < limit and (only == '' or only == tenant) then reply[#reply + 1] = {blob, fact} end
@@ -112,14 +115,10 @@ extension QueueScripts {
                         for _, id in ipairs(redis.call('ZRANGE', P .. set, 0, 199)) do list(id) end
                     end
                     -- Behind them those that may not run now: at their cap, or held.
-                    local cursor = '0'
-                    repeat
-                        local page = redis.call('HSCAN', T, cursor, 'COUNT', 500)
-                        cursor = page[1]
-                        for i = 1, #page[2], 2 do
-                            if page[2][i] ~= '#' then list(page[2][i]) end
-                        end
-                    until cursor == '0' or #ids > 2000
+                    eachTenant(function(id)
+                        list(id)
+                        return #ids > 2000
+                    end)
                 end
                 for _, id in ipairs(ids) do
                     for p = 0, 2 do
