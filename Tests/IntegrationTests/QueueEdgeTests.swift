@@ -105,6 +105,24 @@ struct QueueEdgeTests {
         try await bench.stop()
     }
 
+    @Test("a tenant of which all was cancelled leaves its place in a fetch to the next in line")
+    func places() async throws {
+        let bench = try await QueueBench()
+        let queue = try await queue(bench)
+        let tenants = (1...3).map { TenantID($0) }
+        for tenant in tenants {
+            try await queue.enqueue(try envelopes(0..<4, tenant).map { ($0, nil) })
+            if tenant == tenants[0] {
+                for job in try await queue.jobs(.waiting) {
+                    #expect(try await queue.cancel(job.job.id, tenant: tenant))
+                }
+            }
+        }
+        let jobs = try await queue.exchange(worker: "w", epoch: 1, wanted: 2, acknowledging: []).jobs
+        #expect(Set(jobs.map(\.tenant)) == [tenants[1], tenants[2]])
+        try await bench.stop()
+    }
+
     @Test("a type that is ephemeral has no row and runs once; where somebody waits for its end it has one")
     func ephemeral() async throws {
         let bench = try await QueueBench()

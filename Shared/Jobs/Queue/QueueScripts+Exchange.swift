@@ -100,18 +100,39 @@ extension QueueScripts {
             elseif shard.paused == 1 or isResting then
                 status = 'PAUSED'
             elseif wanted > 0 then
-                local top = redis.call('ZRANGE', P .. 'act', 0, wanted - 1, 'WITHSCORES')
-                -- Sorted, and so a heap already.
-                local heap, all, gone = {}, {}, {}
-                for i = 1, #top, 2 do
-                    local h = {id = top[i], at = tonumber(top[i + 1]), s = tenantState(top[i])}
-                    if runnable(h.s) and hasToken(h.id, h.s) then
-                        heap[#heap + 1] = h
-                        all[#all + 1] = h
-                    else
-                        gone[#gone + 1] = h.id
+                local heap, all, gone, seen = {}, {}, {}, 0
+                local function rise()
+                    local i, h = #heap, heap[#heap]
+                    while i > 1 do
+                        local parent = math.floor(i / 2)
+                        if heap[parent].at <= h.at then break end
+                        heap[i] = heap[parent]
+                        i = parent
+                    end
+                    heap[i] = h
+                end
+                -- So many more of those in line, whose places there stay as they are until the end. As many as jobs are
+                -- wanted are enough as long as each gives one; for who gives none another must come, or those that are
+                -- seen already would be served before their turn.
+                local function see(count)
+                    while count > 0 do
+                        local line = redis.call('ZRANGE', P .. 'act', seen, seen + count - 1, 'WITHSCORES')
+                        if #line == 0 then return end
+                        seen = seen + #line / 2
+                        for i = 1, #line, 2 do
+                            local h = {id = line[i], at = tonumber(line[i + 1]), s = tenantState(line[i])}
+                            if runnable(h.s) and hasToken(h.id, h.s) then
+                                heap[#heap + 1] = h
+                                all[#all + 1] = h
+                                count = count - 1
+                                rise()
+                            else
+                                gone[#gone + 1] = h.id
+                            end
+                        end
                     end
                 end
+                see(wanted)
                 local function sift()
                     local i, n, h = 1, #heap, heap[1]
                     while true do
@@ -138,6 +159,7 @@ extension QueueScripts {
                         best.taken, best.next = redis.call('LPOP', best.list, math.min(part, s.w[p + 1])) or {}, 1
                     end
                     local blob = best.taken[best.next]
+                    local isServed = false
                     best.next = best.next + 1
                     if not blob then
                         s.w[p + 1] = 0
@@ -157,6 +179,7 @@ extension QueueScripts {
                             kept[#kept + 1] = id
                             kept[#kept + 1] = blob
                             blobs[#blobs + 1] = blob
+                            isServed = true
                         end
                     end
                     best.changed = true
@@ -168,6 +191,7 @@ extension QueueScripts {
                         heap[#heap] = nil
                         if #heap > 0 then sift() end
                     end
+                    if not isServed then see(1) end
                 end
                 if #kept > 0 then redis.call('HSET', held, unpack(kept)) end
                 for _, h in ipairs(all) do
