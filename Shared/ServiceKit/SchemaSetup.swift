@@ -24,7 +24,7 @@ package struct SchemaSetup: Sendable {
                 [
                     PlatformSchema.migrations[0], JobsSchema.queueFunctions, PlatformSchema.migrations[1],
                     PlatformSchema.accounts, JobsSchema.queueTables, JobsSchema.operatorFunctions,
-                    PlatformSchema.tenantKeys,
+                    PlatformSchema.tenantKeys, JobsSchema.retryTables,
                 ]
             )
         ] + services.map { ($0.name, $0.allMigrations) }

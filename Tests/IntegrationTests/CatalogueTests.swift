@@ -62,7 +62,8 @@ struct CatalogueTests {
         let services = ["accounts", "analytics", "contacts", "opportunities", "tickets"]
         let allowed =
             [
-                "platform.api_key_id_idx", "platform.serial_job_queue_idx", "platform.session_id_idx",
+                "platform.api_key_id_idx", "platform.job_retry_queue_due_idx", "platform.serial_job_queue_idx",
+                "platform.session_id_idx",
                 "platform.tenant_slug_key",
                 "platform.user_token_id_idx",
             ]
@@ -95,13 +96,14 @@ struct CatalogueTests {
             [
                 "active_tenants", "append_audit", "backlog_place", "backlog_tenants", "change_scheduled",
                 "close_session",
-                "dead_jobs", "define_custom_field", "describe_job", "erased_tenants", "find_credential", "find_token",
-                "find_user",
-                "has_earlier_event", "is_queue_paused", "job_payload", "lock_backlog", "move_backlog",
+                "dead_jobs", "define_custom_field", "describe_job", "due_retries", "end_retries", "erased_tenants",
+                "find_credential", "find_token", "find_user",
+                "has_earlier_event", "hasten_retry", "is_queue_paused", "job_payload", "lock_backlog", "move_backlog",
                 "name_tenants",
                 "note_backlog", "note_custom_field_indexed", "open_session", "queue_figures", "queue_shares",
                 "refuse_sign_in", "replay_job", "set_queue_paused", "set_queue_share", "use_token", "subscribe",
                 "subscribe_tenant", "subscriptions", "tenant_settings", "unfinished_in", "unfinished_jobs",
+                "waiting_retries",
             ].map { "platform.\($0)" }
             + services.flatMap { service in
                 [

@@ -105,6 +105,25 @@ struct QueueEdgeTests {
         try await bench.stop()
     }
 
+    @Test("what is urgent has a reserve of its own beyond a full window, and that has an end too")
+    func urgent() async throws {
+        let bench = try await QueueBench()
+        let queue = try await queue(bench)
+        let tenant = bench.tenants[0]
+        let refused = try await queue.enqueue(try envelopes(0..<12, tenant).map { ($0, nil) }, window: 10).refused
+        #expect(refused == [10, 11])
+        var urgent = try envelopes(20..<22, tenant)
+        for index in urgent.indices { urgent[index].priority = .high }
+        #expect(try await queue.enqueue(urgent.map { ($0, nil) }, window: 10).refused == [1])
+        #expect(try await queue.enqueue(try envelopes(30..<31, tenant).map { ($0, nil) }, window: 10).refused == [0])
+        let first = try await queue.exchange(worker: "w", epoch: 1, wanted: 1, acknowledging: []).jobs
+        #expect(first == [urgent[0]])
+        // Of the backlog, whose order is that of enqueueing, only what is urgent goes past it.
+        #expect(try await queue.enqueue([(urgent[1], nil)], window: 10).refused.isEmpty)
+        #expect(try await queue.enqueue(try envelopes(31..<32, tenant).map { ($0, nil) }, window: 10).refused == [0])
+        try await bench.stop()
+    }
+
     @Test("a tenant of which all was cancelled leaves its place in a fetch to the next in line")
     func places() async throws {
         let bench = try await QueueBench()

@@ -389,7 +389,6 @@ struct QueueTests {
     func delays() async throws {
         let bench = try await QueueBench()
         bench.start(bench.outbox)
-        bench.start(bench.worker())
         let queue = RedisQueue(name: ProbeJob.queue, redis: bench.client)
         let due = Date(timeIntervalSinceNow: 5)
         try await bench.enqueue([ProbeJob(number: 1)], tenant: bench.tenants[0], runAt: due)
@@ -403,6 +402,7 @@ struct QueueTests {
             tenant: bench.tenants[0],
             Statement("insert into contacts.inbox (job_id, tenant_id, outcome) values ($1, 1, 2)", [.uuid(doomed.id)]))
         #expect(try await queue.cancel(doomed.id, tenant: bench.tenants[0]))
+        bench.start(bench.worker())
         try await bench.expectOnce([1])
         let rows = try await bench.database.query(
             tenant: nil, Statement("select extract(epoch from at) from contacts.effect where number = 1"))

@@ -114,9 +114,9 @@ struct WorkerDemandTests {
                 parkedFor: nil, place: nil)
         }
         let figures = QueueOperator.Figures(
-            queue: "contacts.default", waiting: 2000, running: 0, delayed: 0, dead: 0, backlog: 400, backlogTenants: 2,
-            inLine: 0,
-            workers: 1, tenants: 4, parkedTenants: 0, paused: false, oldestSeconds: 0, arrivalPerSecond: 0,
+            queue: "contacts.default", waiting: 2000, running: 0, delayed: 0, putOff: 0, dead: 0, backlog: 400,
+            backlogTenants: 2, inLine: 0, workers: 1, tenants: 4, parkedTenants: 0, paused: false, oldestSeconds: 0,
+            arrivalPerSecond: 0,
             donePerSecond: 0, meanSeconds: 0.1, overdue: 0)
         func held(_ one: RedisQueue.TenantStanding) -> Int { DemandWatch.held(figures, [one], objective: 10) }
         #expect(held(standing(500)) == 0)

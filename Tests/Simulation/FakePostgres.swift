@@ -29,6 +29,12 @@ struct FakePostgres {
         let key: Int
     }
 
+    /// A try that was put off.
+    struct Retry {
+        let envelope: JobEnvelope
+        var due: Date
+    }
+
     enum Write {
         case insert(JobEnvelope, runAt: Date?, line: LineKey?)
         case claim(UUID, JobContext.Settlement)
@@ -42,6 +48,9 @@ struct FakePostgres {
         case endInGroup(UUID)
         case failInGroup(UUID)
         case endTurn(UUID, LineKey)
+        case retry(JobEnvelope, due: Date)
+        /// Redis has it, and it is forgotten here; or it is looked at again then.
+        case retryEnds(UUID, lookAgain: Date?)
     }
 
     struct Transaction {
@@ -56,6 +65,7 @@ struct FakePostgres {
         case backlog(TenantID)
         case group(UUID)
         case line(LineKey)
+        case retry(UUID)
         case epoch, recovery, relay
     }
 
@@ -73,6 +83,7 @@ struct FakePostgres {
     /// The jobs of each key, in the order of their commits, and in the order of their ends.
     private(set) var lineOrder: [LineKey: [UUID]] = [:]
     private(set) var lineEnds: [LineKey: [UUID]] = [:]
+    private(set) var retries: [UUID: Retry] = [:]
     var shares: [TenantID: RedisQueue.Share] = [:]
     var isPaused = false
     private(set) var open: [Int: Transaction] = [:]
@@ -172,11 +183,19 @@ struct FakePostgres {
 
     mutating func noteSent(_ ids: [UUID]) { sent.formUnion(ids) }
 
-    /// Committed jobs that no inbox row settles, in the order of their ids.
+    /// Tries that are due before `horizon`, the first ones first.
+    func dueRetries(before horizon: Date) -> [Retry] {
+        retries.values.filter { $0.due < horizon }.sorted {
+            $0.due == $1.due ? $0.envelope.id.isBefore($1.envelope.id) : $0.due < $1.due
+        }
+    }
+
+    /// Committed jobs that no inbox row settles and of which no try was put off, in the order of their ids.
     func unfinished(after: UUID, before: UUID? = nil, of tenant: TenantID? = nil, limit: Int) -> [Row] {
         let rows = outbox.filter { row in
             after.isBefore(row.envelope.id) && (before.map { row.envelope.id.isBefore($0) } ?? true)
                 && (tenant == nil || row.envelope.tenant == tenant) && inbox[row.envelope.id] == nil
+                && retries[row.envelope.id] == nil
         }
         return Array(rows.sorted { $0.envelope.id.isBefore($1.envelope.id) }.prefix(limit))
     }
@@ -222,6 +241,9 @@ struct FakePostgres {
             lines[line]!.waiting.removeFirst()
             lines[line]!.turn = next.envelope.id
             return Row(envelope: next.envelope, runAt: next.runAt, xid: xid)
+        case .retry(let envelope, let due): retries[envelope.id] = Retry(envelope: envelope, due: due)
+        case .retryEnds(let id, nil): retries[id] = nil
+        case .retryEnds(let id, let lookAgain?): retries[id]?.due = lookAgain
         case .claim(let id, let settlement): inbox[id] = settlement
         case .effect(let id): effects[id, default: 0] += 1
         case .sent(let ids): sent.formUnion(ids)

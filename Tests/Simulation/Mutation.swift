@@ -14,6 +14,8 @@ struct Mutation: Sendable, CustomStringConvertible {
         case repairForgets
         /// A refused job is not noted in the backlog.
         case refusedAreForgotten
+        /// Nothing brings back a try that was put off.
+        case retriesAreForgotten
         /// Jobs of one serial key go into the outbox as they come.
         case linesAreIgnored
         /// A worker goes on under a lease of which an older Redis says what was true a while ago.
@@ -60,6 +62,7 @@ struct Mutation: Sendable, CustomStringConvertible {
         Mutation("the relay skips late commits", .relaySkipsLateCommits),
         Mutation("a repair sends nothing again", .repairForgets),
         Mutation("what is refused is not noted", .refusedAreForgotten),
+        Mutation("tries that were put off stay there", .retriesAreForgotten),
         Mutation("a lease outlives its data set", .outdatedLeaseGoesOn),
         Mutation("jobs of a serial key run as they come", .linesAreIgnored),
         Mutation("the end of a turn gives it to nobody", .turnsEndForNobody),

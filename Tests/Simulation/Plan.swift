@@ -8,7 +8,7 @@ import TestSupport
 struct Plan {
     enum Trouble: CaseIterable {
         case kill, stall, stop, flush, restore, redisOutage, postgresOutage, clockForward, clockBack, lostCalls
-        case pause, shares, cancel, poison, lateCommits, unknownCommits
+        case pause, shares, cancel, hasten, poison, lateCommits, unknownCommits
     }
 
     let tenants: [TenantID]

@@ -16,6 +16,7 @@ extension Simulation {
                 if looks % 4 == 1 { try await applyShares(me) }
                 try await recover(me)
                 try await refill(me)
+                try await bringBack(me)
                 if looks % 5 == 0 { try await resend(me, olderThan: now.addingTimeInterval(-60)) }
             } catch is RedisError {
             } catch is DatabaseError {
@@ -141,6 +142,35 @@ extension Simulation {
             after = last.envelope.id
             try await turn(me)
         }
+    }
+
+    /// As `Retries.bringBack`, of which each takes those that nobody else is at.
+    private func bringBack(_ me: ProcessID) async throws {
+        try postgres.check()
+        if case .retriesAreForgotten = mutation?.change { return }
+        let xid = try postgres.begin(host: processes[me].host, at: elapsed)
+        defer { postgres.rollBack(xid) }
+        var due: [FakePostgres.Retry] = []
+        for retry in postgres.dueRetries(before: now.addingTimeInterval(0.5)) {
+            let id = retry.envelope.id
+            guard try postgres.take(.retry(id), in: xid, at: elapsed) else { continue }
+            if postgres.inbox[id] != nil {
+                try postgres.write([.retryEnds(id, lookAgain: nil)], in: xid, at: elapsed)
+            } else {
+                due.append(retry)
+            }
+        }
+        try await turn(me)
+        let result = try await queue.enqueue(
+            due.map { ($0.envelope, $0.due) }, window: plan.window, fromBacklog: true)
+        let placed = due.indices.filter { !result.refused.contains($0) }.map { due[$0].envelope.id }
+        note("brought back \(placed.map(\.short)), \(result.added) new")
+        var lookAgain: Date?
+        if result.added != placed.count { lookAgain = now.addingTimeInterval(3) }
+        try await turn(me)
+        try postgres.write(placed.map { .retryEnds($0, lookAgain: lookAgain) }, in: xid, at: elapsed)
+        try await turn(me)
+        try postgres.commit(xid)
     }
 
     /// As `Backlog.refill`: the row is locked from the look to the move.

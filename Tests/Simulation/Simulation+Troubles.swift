@@ -80,6 +80,10 @@ extension Simulation {
         case .pause: spawn(.operating(.pause(!postgres.isPaused)), on: 0)
         case .shares: spawn(.operating(.share(random.pick(plan.tenants), randomShare())), on: 0)
         case .cancel: if !order.isEmpty { spawn(.operating(.cancel(random.pick(order))), on: 0) }
+        case .hasten:
+            if let retry = postgres.dueRetries(before: .distantFuture).last {
+                spawn(.operating(.hasten(retry.envelope.id)), on: 0)
+            }
         case .poison, .lateCommits, .unknownCommits, .lostCalls: break
         }
     }
@@ -121,6 +125,16 @@ extension Simulation {
                 try await turn(me)
                 let isKnown = try await queue.cancel(id, tenant: facts[id]!.envelope.tenant)
                 note("\(id.short) cancelled, known: \(isKnown)")
+            case .hasten(let id):
+                let xid = try postgres.begin(host: 0, at: elapsed)
+                defer { postgres.rollBack(xid) }
+                try await take(me, .retry(id), in: xid)
+                if postgres.retries[id] != nil {
+                    try postgres.write([.retryEnds(id, lookAgain: now)], in: xid, at: elapsed)
+                }
+                try postgres.commit(xid)
+                try await turn(me)
+                _ = try await queue.hasten(id, tenant: facts[id]!.envelope.tenant)
             }
         } catch is RedisError {
         } catch is DatabaseError {

@@ -24,6 +24,8 @@ struct Worker {
 /// What a worker does, step by step as `ShardLane`, `WorkerPulse` and `QueueWorker` do it, with the real `LaneState`.
 extension Simulation {
     static let lease = 6000
+    /// Seconds from which on a try is put off: nearer than the product's, for schedules are short.
+    static let nearestRetry: TimeInterval = 1.5
 
     /// Fetches, starts runs and tells how they ended, until it is stopped.
     func work(_ me: ProcessID) async throws {
@@ -291,7 +293,9 @@ extension Simulation {
         switch fate {
         case .done: return .done
         case .handedBack: return .handedBack
-        case .again(let seconds, let next): return .again(due: now.addingTimeInterval(seconds), next)
+        case .again(let seconds, let next):
+            if seconds >= Self.nearestRetry, try await putOff(me, next, by: seconds) { return .putOff(next) }
+            return .again(due: now.addingTimeInterval(seconds), next)
         case .dead(let last, let code, _):
             do {
                 let xid = try postgres.begin(host: processes[me].host, at: elapsed)
@@ -310,6 +314,22 @@ extension Simulation {
                 return .again(due: now.addingTimeInterval(5), last)
             }
             return .dead(last)
+        }
+    }
+
+    /// As `Retries.putOff`. False where the database is away.
+    private func putOff(_ me: ProcessID, _ envelope: JobEnvelope, by seconds: TimeInterval) async throws -> Bool {
+        do {
+            let xid = try postgres.begin(host: processes[me].host, at: elapsed)
+            defer { postgres.rollBack(xid) }
+            try await take(me, .retry(envelope.id), in: xid)
+            try postgres.write([.retry(envelope, due: now.addingTimeInterval(seconds))], in: xid, at: elapsed)
+            try await turn(me)
+            try postgres.commit(xid)
+            note("\(envelope.id.short) is put off by \(seconds) s")
+            return true
+        } catch is DatabaseError {
+            return false
         }
     }
 
@@ -365,6 +385,7 @@ extension RedisQueue.Outcome {
     var word: String {
         switch self {
         case .done: "done"
+        case .putOff: "put off"
         case .again(let due, _): "again at \(Int(due.timeIntervalSince1970 * 1000) - Simulation.start)"
         case .dead: "dead"
         case .handedBack: "handed back"

@@ -31,6 +31,7 @@ actor Simulation {
         case pause(Bool)
         case share(TenantID, RedisQueue.Share)
         case cancel(UUID)
+        case hasten(UUID)
     }
 
     /// A run under way.

@@ -38,7 +38,8 @@ struct Queues: AsyncParsableCommand {
                 ],
                 figures.map { one in
                     [
-                        one.queue, "\(one.waiting)", "\(one.running)", "\(one.delayed)", "\(one.backlog)",
+                        one.queue, "\(one.waiting)", "\(one.running)", "\(one.delayed + one.putOff)",
+                        "\(one.backlog)",
                         "\(one.inLine)", "\(one.dead)", "\(one.workers)", "\(one.tenants)",
                         rateText(one.arrivalPerSecond), rateText(one.donePerSecond),
                         secondsText(one.meanSeconds), secondsText(one.oldestSeconds), one.paused ? "paused" : "",

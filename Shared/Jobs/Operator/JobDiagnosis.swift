@@ -87,11 +87,7 @@ package struct JobDiagnosis: Encodable, Sendable, Equatable {
         case .dead: return Self(.dead, "dead")
         case .delayed(let left):
             let seconds = left / .seconds(1)
-            guard let attempts = story.attempts, attempts > 0 else {
-                return Self(.notYetDue, "not yet due, in \(text(seconds))", seconds: seconds)
-            }
-            return Self(
-                .retryWait, "failed \(count(attempts, "time")), is tried again in \(text(seconds))", seconds: seconds)
+            return again(after: story.attempts ?? 0, in: seconds)
         case .waiting, .farBack, .unknown: break
         }
         if let ahead = story.lineAhead {
@@ -102,6 +98,9 @@ package struct JobDiagnosis: Encodable, Sendable, Equatable {
         if story.isScheduled, let runAt = story.runAt {
             let seconds = max(0, runAt.timeIntervalSince(facts.now))
             return Self(.notYetDue, "not yet due, in \(text(seconds)), at \(time(runAt))", seconds: seconds)
+        }
+        if let retry = story.retry, facts.whereabouts == .unknown {
+            return again(after: retry.attempts, in: max(0, retry.due.timeIntervalSince(facts.now)))
         }
         var isHeld = story.tenantStatus.map { $0 != "active" } ?? false
         if case .waiting(_, _, _, _, _, let held, _) = facts.whereabouts, held { isHeld = true }
@@ -118,6 +117,12 @@ package struct JobDiagnosis: Encodable, Sendable, Equatable {
                 .noWorker, "no worker serves \(story.queue), or all are quiet: start `\(story.consumer) work`")
         }
         return nil
+    }
+
+    private static func again(after attempts: Int, in seconds: Double) -> JobDiagnosis {
+        if attempts == 0 { return Self(.notYetDue, "not yet due, in \(text(seconds))", seconds: seconds) }
+        return Self(
+            .retryWait, "failed \(count(attempts, "time")), is tried again in \(text(seconds))", seconds: seconds)
     }
 
     private static func waiting(_ facts: Facts) -> JobDiagnosis {

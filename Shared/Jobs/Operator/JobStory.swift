@@ -15,6 +15,13 @@ package struct JobStory: Codable, Sendable {
         package var replayedAt: Date?
     }
 
+    /// Its next try, where that is a while off and PostgreSQL keeps it.
+    package struct Retry: Codable, Sendable {
+        package var attempts: Int
+        package var crashes: Int
+        package var due: Date
+    }
+
     /// The group that waits for its end.
     package struct Group: Codable, Sendable {
         package var remaining: Int
@@ -59,6 +66,7 @@ package struct JobStory: Codable, Sendable {
     package var finishedAt: Date?
     package var backlogSince: String?
     package var death: Death?
+    package var retry: Retry?
     package var status: Status?
     /// From Redis, where it is known there.
     package var attempts: Int?

@@ -24,9 +24,11 @@ extension JobsSchema {
         $body$;
 
         -- What PostgreSQL knows of a queue: the jobs that found no room in Redis, those behind another of their serial
-        -- key, those enqueued with ids from `since` on, and the dead that nobody replayed; each counted up to `maximum`.
+        -- key, those whose next try was put off, those enqueued with ids from `since` on, and the dead that nobody
+        -- replayed; each counted up to `maximum`.
         create function platform.queue_figures(wanted_queue text, since uuid, maximum int,
-            out backlog_tenants bigint, out backlog bigint, out in_line bigint, out arrived bigint, out dead bigint)
+            out backlog_tenants bigint, out backlog bigint, out in_line bigint, out put_off bigint, out arrived bigint,
+            out dead bigint)
         language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $body$
         declare
             schema_name text;
@@ -39,6 +41,8 @@ extension JobsSchema {
             from platform.job_backlog b where b.queue = wanted_queue;
             select count(*) into in_line
             from (select 1 from platform.serial_job s where s.queue = wanted_queue limit maximum) l;
+            select count(*) into put_off
+            from (select 1 from platform.job_retry r where r.queue = wanted_queue limit maximum) l;
             backlog := 0;
             arrived := 0;
             dead := 0;
@@ -56,6 +60,9 @@ extension JobsSchema {
                             where b.queue = %L and o.id > %L and not exists (
                                 select 1 from %I.inbox i
                                 where i.job_id = o.id and i.tenant_id = o.tenant_id and i.job_id > %L)
+                            and not exists (
+                                select 1 from platform.job_retry r
+                                where r.tenant_id = o.tenant_id and r.job_id = o.id)
                             limit %s) w',
                         schema_name, wanted_queue, oldest, consumer, oldest, maximum) into counted;
                     backlog := backlog + counted;
@@ -120,6 +127,10 @@ extension JobsSchema {
             select jsonb_build_object('backlog_since', b.since) into part
             from platform.job_backlog b where b.tenant_id = tenant and b.queue = story ->> 'queue';
             story := story || coalesce(part, '{}');
+            select jsonb_build_object('retry', jsonb_build_object('attempts', r.attempts, 'crashes', r.crashes,
+                'due', r.due)) into part
+            from platform.job_retry r where r.tenant_id = tenant and r.job_id = wanted;
+            story := story || coalesce(part, '{}');
             if to_regclass(format('%I.inbox', consumer)) is null then return story; end if;
             execute format(
                 'select jsonb_build_object(''outcome'', i.outcome, ''finished_at'', i.finished_at)
@@ -156,6 +167,8 @@ extension JobsSchema {
                         where o.id > %L and o.id < %L and o.queue = %L and o.tenant_id = %s and not exists (
                             select 1 from %I.inbox i where i.job_id = o.id and i.tenant_id = o.tenant_id
                             and i.job_id > %L and i.job_id < %L)
+                        and not exists (
+                            select 1 from platform.job_retry r where r.tenant_id = o.tenant_id and r.job_id = o.id)
                         limit %s) w',
                     schema_name, first, wanted, wanted_queue, tenant, consumer, first, wanted, maximum) into counted;
                 place := place + counted;

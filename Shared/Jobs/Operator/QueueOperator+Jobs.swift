@@ -55,6 +55,11 @@ extension QueueOperator {
                     : try await live(phase, in: queue, filter, limit: room)
                 tenants += found.map { $0.0 }
                 lines += found.map { $0.1 }
+                if phase == .delayed && found.count < room {
+                    let later = try await putOff(in: queue, filter, limit: room - found.count)
+                    tenants += later.map { $0.0 }
+                    lines += later.map { $0.1 }
+                }
             }
         }
         let names = try await slugs(tenants)
@@ -75,6 +80,25 @@ extension QueueOperator {
                     id: one.job.id.lowercased, queue: queue, name: one.job.name, tenant: "\(one.job.tenant)",
                     phase: phase.rawValue, attempts: Int(one.job.attempts), crashes: Int(one.job.crashes),
                     worker: one.worker, at: one.at)
+            )
+        }
+    }
+
+    /// Failed jobs whose next try PostgreSQL keeps.
+    private func putOff(in queue: String, _ filter: Filter, limit: Int) async throws -> [(TenantID, Line)] {
+        let rows = try await database.query(
+            tenant: nil,
+            Statement(
+                "select tenant_id, job_id, name, attempts, crashes, due from platform.waiting_retries($1, $2, $3, $4)",
+                [.text(queue), filter.tenant?.parameter ?? .null, .optional(filter.name), .int(limit)]), readOnly: true)
+        return (0..<rows.count).map { row in
+            let tenant = TenantID(Int64(rows.int(row, 0)!))
+            return (
+                tenant,
+                Line(
+                    id: rows.uuid(row, 1)!.lowercased, queue: queue, name: rows.text(row, 2)!, tenant: "\(tenant)",
+                    phase: RedisQueue.Phase.delayed.rawValue, attempts: rows.int(row, 3) ?? 0,
+                    crashes: rows.int(row, 4) ?? 0, at: rows.time(row, 5))
             )
         }
     }
@@ -123,6 +147,8 @@ extension QueueOperator {
         var story = try OperatorJSON.decode(JobStory.self, from: text)
         if let death = story.death {
             (story.attempts, story.crashes) = (death.attempts, death.crashes)
+        } else if story.outcome == nil, let retry = story.retry {
+            (story.attempts, story.crashes) = (retry.attempts, retry.crashes)
         } else if story.outcome == nil {
             let envelope = try await redisQueue(story.queue).delayed(id, tenant: story.tenantID)
             (story.attempts, story.crashes) = (envelope.map { Int($0.attempts) }, envelope.map { Int($0.crashes) })
@@ -169,8 +195,10 @@ extension QueueOperator {
         if let ending = story.ending { throw OperatorRefusal("already_over", "the job is over: \(ending)") }
         if story.isScheduled {
             if try await changeScheduled(story, withdrawn: false) { return .hastened }
-        } else if try await redisQueue(story.queue).hasten(id, tenant: story.tenantID) {
-            return .hastened
+        } else {
+            let wasPutOff = try await hastenPutOff(story)
+            let isHere = try await redisQueue(story.queue).hasten(id, tenant: story.tenantID)
+            if wasPutOff || isHere { return .hastened }
         }
         throw OperatorRefusal("not_delayed", "the job is not delayed: \(try await why(story).text)")
     }
@@ -191,6 +219,16 @@ extension QueueOperator {
         }
         // What Redis misses, the inbox refuses.
         _ = try? await redisQueue(story.queue).cancel(id, tenant: story.tenantID)
+    }
+
+    /// A worker brings it to Redis within a second or so.
+    private func hastenPutOff(_ story: JobStory) async throws -> Bool {
+        let rows = try await database.query(
+            tenant: nil,
+            Statement(
+                "select platform.hasten_retry($1, $2, $3::uuid)",
+                [.text(story.queue), story.tenantID.parameter, .text(story.id)]))
+        return rows.bool(0, 0) == true
     }
 
     private func changeScheduled(_ story: JobStory, withdrawn: Bool) async throws -> Bool {

@@ -40,6 +40,8 @@ package struct QueueOperator: Sendable {
         package var waiting: Int
         package var running: Int
         package var delayed: Int
+        /// Failed jobs in PostgreSQL whose next try is a while off, at most 100,000 counted.
+        package var putOff: Int
         /// Set aside, and not replayed.
         package var dead: Int
         /// Jobs in PostgreSQL for which their tenants' windows in Redis have no room, at most 100,000 counted.
@@ -82,12 +84,12 @@ package struct QueueOperator: Sendable {
         let known = try await database.query(
             tenant: nil,
             Statement(
-                "select backlog_tenants, backlog, in_line, arrived, dead from platform.queue_figures($1, $2, $3)",
+                "select backlog_tenants, backlog, in_line, arrived, dead, put_off from platform.queue_figures($1, $2, $3)",
                 [.text(name), .uuid(since), .int(Self.countLimit)]), readOnly: true)
         func number(_ column: Int) -> Int { known.int(0, column) ?? 0 }
         return Figures(
-            queue: name, waiting: depth.waiting, running: depth.running, delayed: depth.delayed, dead: number(4),
-            backlog: number(1), backlogTenants: number(0), inLine: number(2), workers: depth.workers,
+            queue: name, waiting: depth.waiting, running: depth.running, delayed: depth.delayed, putOff: number(5),
+            dead: number(4), backlog: number(1), backlogTenants: number(0), inLine: number(2), workers: depth.workers,
             tenants: depth.tenants,
             parkedTenants: depth.parkedTenants, paused: depth.isPaused, oldestSeconds: depth.oldestAge,
             arrivalPerSecond: Double(number(3)) / span, donePerSecond: load.rate, meanSeconds: load.meanSeconds,

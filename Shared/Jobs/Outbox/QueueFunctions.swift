@@ -126,7 +126,8 @@ extension JobsSchema {
         end $body$;
 
         -- The jobs addressed to one queue, from every service's outbox, with ids in (after_id, to_id], that its
-        -- service's inbox does not know: what must run again when Redis has forgotten, and what waits for room there.
+        -- service's inbox does not know and of which no try was put off: what must run again when Redis has forgotten,
+        -- and what waits for room there.
         -- One way to find them, whatever is known of the tables' sizes, which change faster than statistics: along the
         -- outbox in the order of ids, a look into the inbox for each.
         create function platform.unfinished_jobs(wanted_queue text, after_id uuid, to_id uuid, maximum int,
@@ -161,6 +162,8 @@ extension JobsSchema {
                      where o.id > %L and o.id <= %L and o.queue = %L %s and not exists (
                         select 1 from %I.inbox i where i.job_id = o.id and i.tenant_id = o.tenant_id
                         and i.job_id > %L and i.job_id <= %L)
+                     and not exists (
+                        select 1 from platform.job_retry r where r.tenant_id = o.tenant_id and r.job_id = o.id)
                      order by o.id limit %s)',
                     schema_name, schema_name, after_id, to_id, wanted_queue, tenants, consumer, after_id, to_id,
                     maximum);

@@ -156,7 +156,7 @@ enum QueueScripts {
     /// the backlog, then groups of jobs of one tenant, priority and time: tenant, priority, due in ms or 0, `1` for
     /// ephemeral jobs (which nothing else holds: they are taken always, and not remembered), how many, and the jobs.
     /// Known ids are left alone. Once a tenant's window was full, it takes jobs from the backlog alone until that is
-    /// empty, so that none overtakes those that waited longer. Gives how many were new, then the positions, from 0
+    /// empty, so that none overtakes those that waited longer, but for those of high priority. Gives how many were new, then the positions, from 0
     /// over all groups, of those that found no room.
     static let enqueue = RedisScript(
         enqueueBehind + prelude + """
@@ -175,7 +175,10 @@ enum QueueScripts {
                     for i = from, from + count - 1 do ids[#ids + 1] = jobID(ARGV[i]) end
                     local known = redis.call('SMISMEMBER', P .. 'u', unpack(ids))
                     local room = math.huge
-                    if window > 0 then
+                    if window > 0 and priority == 0 then
+                        -- A tenth more for what is urgent: behind a backlog it overtakes, as it does here.
+                        room = math.max(0, window + math.ceil(window / 10) - waiting(s) - s.delayed)
+                    elseif window > 0 then
                         room = s.spilled and not isRefill and 0 or math.max(0, window - waiting(s) - s.delayed)
                     end
                     for i = 1, count do

@@ -26,6 +26,8 @@ package struct RedisQueue: Sendable {
         case done
         /// To be tried again at `due`, as `envelope` now stands.
         case again(due: Date, JobEnvelope)
+        /// To be tried again at a time that PostgreSQL keeps (`Retries`): Redis forgets the job until then.
+        case putOff(JobEnvelope)
         /// Set aside until an operator replays it.
         case dead(JobEnvelope)
         /// Not run: back to the front of its tenant's queue.
@@ -269,7 +271,7 @@ package struct RedisQueue: Sendable {
             jobs: reply.dropFirst(3).compactMap { $0.bytes.flatMap { JobEnvelope($0) } })
     }
 
-    /// Jobs that are done, which are nearly all, cost Redis no more than their id: what their tenants are charged is
+    /// Jobs that Redis forgets, which are nearly all, cost Redis no more than their id: what their tenants are charged is
     /// summed up here.
     private static func arguments(acknowledging ended: [Acknowledgement]) -> [RedisArgument] {
         var listed: [RedisArgument] = []
@@ -279,7 +281,7 @@ package struct RedisQueue: Sendable {
         for end in ended {
             let (code, due, envelope): (Int, Int, JobEnvelope)
             switch end.outcome {
-            case .done:
+            case .done, .putOff:
                 if end.job.isEphemeral {
                     unlisted.append(.bytes(end.job.id.rawBytes))
                 } else {

@@ -106,7 +106,16 @@ struct JobRunner: Sendable {
         switch fate {
         case .done: return .done
         case .handedBack: return .handedBack
-        case .again(let seconds, let next): return .again(due: Date(timeIntervalSinceNow: seconds), next)
+        case .again(let seconds, let next):
+            if seconds >= Retries.nearest && !envelope.isEphemeral {
+                do {
+                    try await Retries.putOff(next, by: seconds, queue: queue, database: database)
+                    return .putOff(next)
+                } catch {
+                    log(envelope).warning("a try waits in Redis", metadata: ["error": "\(error)"])
+                }
+            }
+            return .again(due: Date(timeIntervalSinceNow: seconds), next)
         case .dead(let last, let code, let message):
             log(envelope).error(
                 "job is dead", metadata: ["attempts": "\(last.attempts)", "code": "\(code)", "error": "\(message)"])

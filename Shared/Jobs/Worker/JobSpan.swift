@@ -47,7 +47,7 @@ extension TraceSpan {
         let (word, isFailure) =
             switch outcome {
             case .done: ("done", false)
-            case .again: ("again", true)
+            case .again, .putOff: ("again", true)
             case .dead: ("dead", true)
             case .handedBack: ("handed_back", false)
             }

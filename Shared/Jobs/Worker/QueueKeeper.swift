@@ -4,13 +4,15 @@ import Logging
 import Redis
 import Synchronization
 
-/// What a queue needs besides fetching and running: its repair after Redis forgot, its backlog, its tenants' shares as
-/// PostgreSQL keeps them, and a look at its figures. Every worker has one; locks in PostgreSQL let one of them act.
+/// What a queue needs besides fetching and running: its repair after Redis forgot, its backlog, the tries that were put
+/// off, its tenants' shares as PostgreSQL keeps them, and a look at its figures. Every worker has one; locks in
+/// PostgreSQL let one of them act.
 final class QueueKeeper: Sendable {
     private let queue: RedisQueue
     private let database: Database
     private let reconciler: Reconciler
     private let backlog: Backlog
+    private let retries: Retries
     private let metrics: QueueMetrics
     private let logger: Logger
     /// The data set of each shard's Redis, as this keeper knows it. What another one lacks was sent again.
@@ -27,6 +29,7 @@ final class QueueKeeper: Sendable {
         self.logger = logger
         reconciler = Reconciler(queue: queue, schema: schema, database: database, seal: seal, logger: logger)
         backlog = Backlog(queue: queue, database: database, seal: seal, logger: logger)
+        retries = Retries(queue: queue, database: database, seal: seal)
     }
 
     /// The epoch to fetch with; never that of an empty Redis, which is 0.
@@ -51,6 +54,7 @@ final class QueueKeeper: Sendable {
     func run(hear: @escaping @Sendable (_ shard: Int, _ dataSet: String) -> Void) async {
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.refillLoop() }
+            group.addTask { await self.retryLoop() }
             group.addTask { await self.lookLoop(hear) }
             group.addTask { await self.compareLoop() }
             await group.waitForAll()
@@ -70,6 +74,16 @@ final class QueueKeeper: Sendable {
                 logger.debug("the backlog could not be looked through", metadata: ["error": "\(error)"])
             }
             try? await Task.sleep(for: .milliseconds(tenants.isEmpty ? 500 : 100))
+        }
+    }
+
+    /// Every second: the tries that were put off until about now.
+    private func retryLoop() async {
+        while !Task.isCancelled {
+            do { _ = try await retries.bringBack() } catch {
+                logger.debug("tries that were put off wait", metadata: ["error": "\(error)"])
+            }
+            try? await Task.sleep(for: .milliseconds(Int.random(in: 900...1100)))
         }
     }
 

@@ -15,6 +15,7 @@ struct QueueMetrics: Sendable {
     private let run: Metrics.Timer
     private let gauges: [Gauge]
     private let backlog: Gauge
+    private let putOff: Gauge
     private let fetchAge: Gauge
 
     init(queue: String) {
@@ -33,6 +34,7 @@ struct QueueMetrics: Sendable {
         run = Metrics.Timer(label: "guanxi_job_run", dimensions: dimensions)
         gauges = Self.figures(RedisQueue.Depth()).map { gauge($0.name) }
         backlog = gauge("backlog")
+        putOff = gauge("put_off")
         fetchAge = Gauge(label: "guanxi_fetch_age_seconds", dimensions: dimensions)
     }
 
@@ -48,7 +50,7 @@ struct QueueMetrics: Sendable {
         run.recordNanoseconds(Int64(took / .nanoseconds(1)))
         switch outcome {
         case .done: done.increment()
-        case .again:
+        case .again, .putOff:
             failed.increment()
             retried.increment()
         case .handedBack: retried.increment()
@@ -77,6 +79,7 @@ struct QueueMetrics: Sendable {
         depth.isPaused = figures.paused
         note(depth)
         note(tenantsInBacklog: figures.backlogTenants)
+        putOff.record(figures.putOff)
     }
 
     private static func figures(_ depth: RedisQueue.Depth) -> [(name: String, value: Double)] {
