@@ -24,11 +24,9 @@ extension JobsSchema {
         $body$;
 
         -- What PostgreSQL knows of a queue: the jobs that found no room in Redis, those behind another of their serial
-        -- key, those whose next try was put off, those enqueued with ids from `since` on, and the dead that nobody
-        -- replayed; each counted up to `maximum`.
-        create function platform.queue_figures(wanted_queue text, since uuid, maximum int,
-            out backlog_tenants bigint, out backlog bigint, out in_line bigint, out put_off bigint, out arrived bigint,
-            out dead bigint)
+        -- key, those whose next try was put off, and the dead that nobody replayed; each counted up to `maximum`.
+        create function platform.queue_figures(wanted_queue text, maximum int,
+            out backlog_tenants bigint, out backlog bigint, out in_line bigint, out put_off bigint, out dead bigint)
         language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $body$
         declare
             schema_name text;
@@ -44,14 +42,9 @@ extension JobsSchema {
             select count(*) into put_off
             from (select 1 from platform.job_retry r where r.queue = wanted_queue limit maximum) l;
             backlog := 0;
-            arrived := 0;
             dead := 0;
             if to_regclass(format('%I.inbox', consumer)) is null then return; end if;
             for schema_name in select platform.outboxes() loop
-                execute format(
-                    'select count(*) from (select 1 from %I.outbox o where o.id >= %L and o.queue = %L limit %s) a',
-                    schema_name, since, wanted_queue, maximum) into counted;
-                arrived := arrived + counted;
                 if oldest is not null then
                     execute format(
                         'select count(*) from (
@@ -307,7 +300,7 @@ extension JobsSchema {
             where t.tenant_id = any (wanted) or t.slug = wanted_slug
         $body$;
 
-        alter function platform.queue_figures(text, uuid, int) owner to guanxi_across;
+        alter function platform.queue_figures(text, int) owner to guanxi_across;
         alter function platform.describe_job(uuid) owner to guanxi_across;
         alter function platform.backlog_place(text, bigint, uuid, int) owner to guanxi_across;
         alter function platform.dead_jobs(text, bigint, text, text, timestamptz, timestamptz, boolean, boolean, int)
@@ -320,7 +313,7 @@ extension JobsSchema {
         alter function platform.name_tenants(bigint[], text) owner to guanxi_across;
         revoke all on all functions in schema platform from public;
         grant execute on function platform.require_queue(text), platform.outboxes() to guanxi_across;
-        grant execute on function platform.queue_figures(text, uuid, int), platform.describe_job(uuid),
+        grant execute on function platform.queue_figures(text, int), platform.describe_job(uuid),
             platform.backlog_place(text, bigint, uuid, int),
             platform.dead_jobs(text, bigint, text, text, timestamptz, timestamptz, boolean, boolean, int),
             platform.replay_job(text, bigint, uuid, uuid), platform.change_scheduled(text, bigint, uuid, boolean),

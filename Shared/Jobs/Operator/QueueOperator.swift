@@ -54,7 +54,7 @@ package struct QueueOperator: Sendable {
         package var parkedTenants: Int
         package var paused: Bool
         package var oldestSeconds: Double
-        /// Enqueued per second, over the last minute; ephemeral jobs are not among them.
+        /// Enqueued per second, over the last minute.
         package var arrivalPerSecond: Double
         /// Ended per second, over the last minute.
         package var donePerSecond: Double
@@ -79,20 +79,18 @@ package struct QueueOperator: Sendable {
         let queue = redisQueue(name)
         let depth = try await queue.depth()
         let load = try await QueueLoad(queue).read()
-        let span = 60.0
-        let since = UUID.v7LowerBound(at: Date(timeIntervalSinceNow: -span))
         let known = try await database.query(
             tenant: nil,
             Statement(
-                "select backlog_tenants, backlog, in_line, arrived, dead, put_off from platform.queue_figures($1, $2, $3)",
-                [.text(name), .uuid(since), .int(Self.countLimit)]), readOnly: true)
+                "select backlog_tenants, backlog, in_line, put_off, dead from platform.queue_figures($1, $2)",
+                [.text(name), .int(Self.countLimit)]), readOnly: true)
         func number(_ column: Int) -> Int { known.int(0, column) ?? 0 }
         return Figures(
-            queue: name, waiting: depth.waiting, running: depth.running, delayed: depth.delayed, putOff: number(5),
+            queue: name, waiting: depth.waiting, running: depth.running, delayed: depth.delayed, putOff: number(3),
             dead: number(4), backlog: number(1), backlogTenants: number(0), inLine: number(2), workers: depth.workers,
             tenants: depth.tenants,
             parkedTenants: depth.parkedTenants, paused: depth.isPaused, oldestSeconds: depth.oldestAge,
-            arrivalPerSecond: Double(number(3)) / span, donePerSecond: load.rate, meanSeconds: load.meanSeconds,
+            arrivalPerSecond: load.arrivalRate, donePerSecond: load.rate, meanSeconds: load.meanSeconds,
             overdue: try await queue.overdue())
     }
 

@@ -1,7 +1,6 @@
 import Database
 import Foundation
 import Logging
-import Metrics
 import Redis
 import ServiceLifecycle
 import Synchronization
@@ -26,7 +25,7 @@ package final class Outbox: Service {
     private let unsure = Mutex<[TenantID: [UUID]]>([:])
     private let sent = Mutex<[UUID]>([])
     private let arrived = Signal()
-    private let enqueued = Mutex<[String: Counter]>([:])
+    private let arrivals: Arrivals
     private let gatherers = Mutex<[String: EphemeralGatherer]>([:])
     let claims: Gatherer<(tenant: TenantID, job: UUID), DatabaseError>
     private let insertOne: String
@@ -48,6 +47,7 @@ package final class Outbox: Service {
         self.logger = logger
         claims = Gatherer { await Self.claim($0, schema: schema, database: database) }
         subscriptions = Subscriptions(database: database, logger: logger)
+        arrivals = Arrivals(redis: redis, logger: logger)
         live = LiveFeed(schema: schema, redis: redis, logger: logger)
         let columns = """
             queue, name, payload, priority, max_attempts, timeout_seconds, cost, is_tracked, run_at, traceparent, expiry,
@@ -268,7 +268,7 @@ package final class Outbox: Service {
                 return (JobEnvelope(job, tenant: tenant, origin: schema), job.runAt)
             }
             try await gatherer(for: queue).join(seal.sealed(envelopes))
-            count(envelopes.count, in: queue)
+            arrivals.add(envelopes.count, to: queue)
         }
     }
 
@@ -333,12 +333,14 @@ package final class Outbox: Service {
             group.addTask { await self.live.run() }
             group.addTask { await self.repeating(every: .milliseconds(200)) { await self.noteSent() } }
             group.addTask { await self.repeating(every: .seconds(1)) { await relay.tick() } }
+            group.addTask { await self.repeating(every: .seconds(2)) { await self.arrivals.tell() } }
             group.addTask { await self.repeating(every: .seconds(3600)) { await self.ensurePartitions() } }
             try? await gracefulShutdown()
             group.cancelAll()
         }
         await pushPending()
         await noteSent()
+        await arrivals.tell()
     }
 
     private func repeating(every interval: Duration, _ body: () async -> Void) async {
@@ -395,17 +397,7 @@ package final class Outbox: Service {
     func send(_ jobs: [(JobEnvelope, runAt: Date?)], to queue: String) async throws {
         let result = try await RedisQueue(name: queue, redis: redis).enqueue(seal.sealed(jobs))
         try await Backlog.note(result.refused.map { jobs[$0].0 }, queue: queue, database: database)
-        count(result.added + result.refused.count, in: queue)
-    }
-
-    private func count(_ jobs: Int, in queue: String) {
-        let counter = enqueued.withLock { known in
-            if let counter = known[queue] { return counter }
-            let counter = Counter(label: "guanxi_jobs_enqueued", dimensions: [("queue", queue)])
-            known[queue] = counter
-            return counter
-        }
-        counter.increment(by: jobs)
+        arrivals.add(result.added + result.refused.count, to: queue)
     }
 
     private func noteSent() async {
