@@ -334,9 +334,23 @@ struct OperatorTests {
                 "POST", "/operator/v1/queues/contacts.import/replay", json: ["per_second": .number(rate)])
             #expect(refused.status == 422, "\(rate): \(refused.text)")
         }
+        let drained = try await client.send(
+            "POST", "/operator/v1/queues/contacts.import/drain", json: ["seconds": 1])
+        #expect(drained.json["paused"] == true && drained.json["running"]?.int == 0, "\(drained.text)")
+        let endless = try await client.send(
+            "POST", "/operator/v1/queues/contacts.import/drain", json: ["seconds": .number("1e9")])
+        #expect(endless.status == 422)
         let wanted = try await client.get("/operator/v1/wanted-workers?queue=all&format=keda")
         #expect(wanted.json["service"]?.text == "contacts" && wanted.json["wanted"]?.int == 1)
         #expect(
             try await client.get("/metrics").text.contains("guanxi_queue_wanted_workers{queue=\"contacts.default\"}"))
+
+        try await platform.start("contacts work")
+        let workers = "/operator/v1/workers"
+        try await eventually("it is known") { try await client.get(workers).json.array?.isEmpty == false }
+        let worker = try #require(try await client.get(workers).json.array?.first?["name"]?.text)
+        #expect(try await client.send("POST", "\(workers)/elsewhere-1-x-1/stop").status == 404)
+        #expect(try await client.send("POST", "\(workers)/\(worker)/stop").status == 200)
+        try await eventually("it has left in good order") { try await client.get(workers).json.array?.isEmpty == true }
     }
 }

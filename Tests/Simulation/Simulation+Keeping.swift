@@ -148,6 +148,7 @@ extension Simulation {
     private func bringBack(_ me: ProcessID) async throws {
         try postgres.check()
         if case .retriesAreForgotten = mutation?.change { return }
+        if postgres.dueRetries(before: now.addingTimeInterval(0.5)).isEmpty { return }
         let xid = try postgres.begin(host: processes[me].host, at: elapsed)
         defer { postgres.rollBack(xid) }
         var due: [FakePostgres.Retry] = []

@@ -8,8 +8,10 @@ struct Doctor: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Checks everything Guanxi needs, and says how to mend what is wrong.")
 
+    @Flag(help: "Answer in JSON.") var json = false
+
     /// One finding: fine when `mend` is nil.
-    struct Finding {
+    struct Finding: Encodable {
         let what: String
         let state: String
         let mend: String?
@@ -22,7 +24,8 @@ struct Doctor: AsyncParsableCommand {
         findings += await postgres(session)
         findings += await redis(session)
         findings += await queues(session)
-        for finding in findings {
+        if json { try printOperatorJSON(findings) }
+        for finding in findings where !json {
             print("\(finding.mend == nil ? "ok   " : "WRONG")  \(finding.what): \(finding.state)")
             if let mend = finding.mend { print("       → \(mend)") }
         }

@@ -151,11 +151,14 @@ struct Jobs: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Has a delayed job run now, and a dead one anew.")
         @Argument(help: "The job's id.") var id: String
+        @Flag(help: "Answer in JSON.") var json = false
 
         func run() async throws {
             let id = try jobID(id)
             try await operating { session in
-                switch try await session.queues.retry(id) {
+                let retried = try await session.queues.retry(id)
+                if json { return try printOperatorJSON(retried.answer(of: id)) }
+                switch retried {
                 case .hastened: print("due now")
                 case .replayed(let fresh): print("enqueued anew as \(fresh.lowercased)")
                 }
@@ -169,6 +172,7 @@ struct Jobs: AsyncParsableCommand {
             discussion:
                 "A job that runs hears of it within a second and can't commit its end. A job that is over stays so.")
         @Argument(help: "The job's id.") var id: String
+        @Flag(help: "Answer in JSON.") var json = false
         @OptionGroup var consent: Consent
 
         func run() async throws {
@@ -177,6 +181,7 @@ struct Jobs: AsyncParsableCommand {
                 let story = try await session.queues.story(id)
                 try consent.confirm("Cancel \(story.name) of \(story.tenantName)")
                 try await session.queues.cancel(id)
+                if json { return try printOperatorJSON(try await session.queues.story(id)) }
                 print("cancelled \(id.lowercased)")
             }
         }

@@ -13,16 +13,24 @@ struct Migrate: AsyncParsableCommand {
     var status = false
     @Flag(name: .customLong("dry-run"), help: "The same as --status.")
     var dryRun = false
+    @Flag(help: "Answer in JSON.") var json = false
+
+    private struct Line: Encodable {
+        let migration: String
+        let state: String
+        let appliedAt: String?
+    }
 
     func run() async throws {
         let session = try await OperatorSession()
         defer { session.close() }
         let setup = SchemaSetup(services: services, logger: session.logger)
         if status || dryRun {
-            let all = try await setup.status(owner: session.owner)
-            printTable(
-                ["MIGRATION", "STATE", "APPLIED"],
-                all.map { ["\($0.schema)/\($0.id)", $0.state.rawValue, $0.appliedAt ?? "-"] })
+            let all = try await setup.status(owner: session.owner).map {
+                Line(migration: "\($0.schema)/\($0.id)", state: $0.state.rawValue, appliedAt: $0.appliedAt)
+            }
+            if json { return try printOperatorJSON(all) }
+            printTable(["MIGRATION", "STATE", "APPLIED"], all.map { [$0.migration, $0.state, $0.appliedAt ?? "-"] })
             return
         }
         let admin = session.configuration.string("database.adminUrl")
@@ -30,6 +38,7 @@ struct Migrate: AsyncParsableCommand {
             try await setup.bootstrap(connection: admin)
         }
         let applied = try await setup.migrate(owner: session.owner)
+        if json { return try printOperatorJSON(applied) }
         for id in applied { print("applied \(id)") }
         if applied.isEmpty { print("nothing pending") }
     }

@@ -84,6 +84,7 @@ struct Queues: AsyncParsableCommand {
             abstract: "Lets nothing more of a queue begin; what runs goes on.",
             discussion: "It is kept in PostgreSQL, and stands after Redis has lost everything.")
         @Argument(help: "The queue.") var queue: String
+        @Flag(help: "Answer in JSON.") var json = false
         @OptionGroup var consent: Consent
 
         func run() async throws {
@@ -91,6 +92,7 @@ struct Queues: AsyncParsableCommand {
                 try session.queues.require(queue)
                 try consent.confirm("Pause \(queue)")
                 try await session.queues.setPaused(true, queue)
+                if json { return try printOperatorJSON(try await session.queues.figures(of: queue)) }
                 print("\(queue) is paused")
             }
         }
@@ -99,10 +101,12 @@ struct Queues: AsyncParsableCommand {
     struct Resume: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Lets a paused queue go on.")
         @Argument(help: "The queue.") var queue: String
+        @Flag(help: "Answer in JSON.") var json = false
 
         func run() async throws {
             try await operating { session in
                 try await session.queues.setPaused(false, queue)
+                if json { return try printOperatorJSON(try await session.queues.figures(of: queue)) }
                 print("\(queue) goes on")
             }
         }
@@ -114,6 +118,7 @@ struct Queues: AsyncParsableCommand {
             discussion: "Ends with 1 when something still runs after the time given. The queue stays paused.")
         @Argument(help: "The queue.") var queue: String
         @Option(help: "Seconds to wait at most.") var timeout = 300.0
+        @Flag(help: "Answer in JSON.") var json = false
         @OptionGroup var consent: Consent
 
         func run() async throws {
@@ -122,10 +127,14 @@ struct Queues: AsyncParsableCommand {
                 try consent.confirm("Pause \(queue) and wait until nothing of it runs")
                 var last = -1
                 let running = try await session.queues.drain(queue, within: timeout) { running in
-                    if running != last { print("\(running) running") }
+                    if running != last && !json { print("\(running) running") }
                     last = running
                 }
-                print(running == 0 ? "\(queue) is drained, and paused" : "\(queue) is paused, \(running) still run")
+                if json {
+                    try printOperatorJSON(try await session.queues.figures(of: queue))
+                } else {
+                    print(running == 0 ? "\(queue) is drained, and paused" : "\(queue) is paused, \(running) still run")
+                }
                 if running > 0 { throw ExitCode(1) }
             }
         }

@@ -114,6 +114,7 @@ struct Users: AsyncParsableCommand {
         @Option(help: "The user's name.") var name: String?
         @Option(help: "Roles, separated by commas.") var roles = "agent"
         @Option(help: "The id of the user's team.") var team: String?
+        @Flag(help: "Answer in JSON.") var json = false
 
         func run() async throws {
             let session = try await OperatorSession()
@@ -126,6 +127,11 @@ struct Users: AsyncParsableCommand {
                     tenant: try await tenant(tenantSlug, directory), email: email, name: name ?? email,
                     password: password,
                     roles: roles.split(separator: ",").map(String.init), team: team.flatMap(UUID.init(uuidString:)))
+                if json {
+                    // Its password where it was made here: nobody else knows it.
+                    let answer = ["id": id.lowercased, "password": given == nil ? password : nil]
+                    return try printOperatorJSON(answer.compactMapValues { $0 })
+                }
                 print("user \(id.lowercased)")
                 if given == nil { print("password \(password)") }
             } catch let error as DatabaseError where error.code == .uniqueViolation {
@@ -147,6 +153,7 @@ struct Keys: AsyncParsableCommand {
         @Option(help: "What the key is for.") var name = "key"
         @Option(help: "Roles, separated by commas.") var roles = "administrator"
         @Option(help: "Days until it expires; never when left out.") var days: Int?
+        @Flag(help: "Answer in JSON.") var json = false
 
         func run() async throws {
             let session = try await OperatorSession()
@@ -156,6 +163,7 @@ struct Keys: AsyncParsableCommand {
                 tenant: try await tenant(tenantSlug, directory), name: name,
                 roles: roles.split(separator: ",").map(String.init),
                 expiresAt: days.map { Date(timeIntervalSinceNow: Double($0) * 86_400) })
+            if json { return try printOperatorJSON(["id": token.id, "key": token.text]) }
             print(token.text)
         }
     }
@@ -164,6 +172,7 @@ struct Keys: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Revokes a key at once.", discussion: "It can't be taken back: whoever used it needs a new one.")
         @Argument(help: "The key, or the id within it.") var key: String
+        @Flag(help: "Answer in JSON.") var json = false
         @OptionGroup var consent: Consent
 
         func run() async throws {
@@ -174,6 +183,7 @@ struct Keys: AsyncParsableCommand {
             guard try await TenantDirectory(owner: session.owner).revokeKey(id) else {
                 throw WrongCall("there is no such key")
             }
+            if json { return try printOperatorJSON(["id": id]) }
             print("revoked \(id)")
         }
     }

@@ -2,10 +2,6 @@ import ArgumentParser
 import Foundation
 import Jobs
 
-#if canImport(Glibc)
-    import Glibc
-#endif
-
 struct Workers: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Shows the workers, quiets one, and stops one.",
@@ -81,35 +77,17 @@ struct Workers: AsyncParsableCommand {
                 reached; elsewhere their supervisor stops them.
                 """)
         @Argument(help: "The worker, as `guanxi workers` names it.") var name: String
+        @Flag(help: "Answer in JSON.") var json = false
         @OptionGroup var consent: Consent
 
         func run() async throws {
             try await operating { session in
-                guard let worker = try await session.queues.workers().first(where: { $0.name == name }) else {
-                    throw OperatorRefusal("unknown_worker", "there is no worker \(name)")
-                }
-                let here = ProcessInfo.processInfo.hostName
-                guard worker.host == here, let pid = worker.pid else {
-                    throw OperatorRefusal(
-                        "elsewhere", "\(name) runs on \(worker.host), this is \(here): stop it there, by its supervisor"
-                    )
-                }
-                guard Self.isWorker(pid) else {
-                    throw OperatorRefusal("gone", "process \(pid) is no worker any more; its lease will end by itself")
-                }
-                try consent.confirm("Stop process \(pid)")
-                guard kill(pid, SIGTERM) == 0 else {
-                    throw OperatorRefusal(
-                        "refused", "process \(pid) can't be signalled: \(String(cString: strerror(errno)))")
-                }
-                print("process \(pid) was asked to end")
+                let process = try await session.queues.process(ofWorker: name)
+                try consent.confirm("Stop process \(process.pid)")
+                try process.stop()
+                if json { return try printOperatorJSON(process) }
+                print("process \(process.pid) was asked to end")
             }
-        }
-
-        /// A number may have gone to another process since; in a container of its own, it is not seen from here at all.
-        private static func isWorker(_ pid: Int32) -> Bool {
-            guard let line = FileManager.default.contents(atPath: "/proc/\(pid)/cmdline") else { return false }
-            return line.split(separator: 0).contains { $0.elementsEqual("work".utf8) }
         }
     }
 }

@@ -186,6 +186,14 @@ extension QueueOperator {
         case hastened
         /// Enqueued anew under this id: it was dead.
         case replayed(UUID)
+
+        /// What programs read: the id that the job goes on under, and where that is another, the one before.
+        package func answer(of job: UUID) -> [String: String] {
+            switch self {
+            case .hastened: ["id": job.lowercased]
+            case .replayed(let fresh): ["id": fresh.lowercased, "replay_of": job.lowercased]
+            }
+        }
     }
 
     /// Has a delayed job run now, and a dead one anew. Refuses any other, saying why it is not run.

@@ -19,6 +19,8 @@ struct OperatorEndpoints: Sendable {
 
     /// The most a request's body may have.
     private static let maximumBody = 65_536
+    /// Seconds that a request may wait for a queue to come to rest.
+    private static let longestDrain = 300.0
 
     func add(to router: Router<BasicRequestContext>) {
         let group = router.group("operator/v1")
@@ -56,6 +58,25 @@ struct OperatorEndpoints: Sendable {
                     return try await queues.figures(of: name)
                 })
         }
+        group.post(
+            "queues/:name/drain",
+            use: answering { call in
+                let seconds = try call.body(DrainOrder.self).seconds ?? 30
+                guard (0...Self.longestDrain).contains(seconds) else {
+                    throw Problem.invalid(
+                        "/seconds", "out_of_range", "seconds lies between 0 and \(Int(Self.longestDrain)).")
+                }
+                let name = try call.parameter("name")
+                _ = try await queues.drain(name, within: seconds)
+                return try await queues.figures(of: name)
+            })
+        group.post(
+            "workers/:name/stop",
+            use: answering { call in
+                let process = try await queues.process(ofWorker: try call.parameter("name"))
+                try process.stop()
+                return process
+            })
         for (verb, isQuiet) in [("quiet", true), ("resume", false)] {
             group.post(
                 "workers/:name/\(verb)",
@@ -69,12 +90,7 @@ struct OperatorEndpoints: Sendable {
             })
         group.post(
             "jobs/:id/retry",
-            use: answering { call in
-                switch try await queues.retry(try call.id()) {
-                case .hastened: ["id": try call.id().lowercased]
-                case .replayed(let fresh): ["id": fresh.lowercased, "replay_of": try call.id().lowercased]
-                }
-            })
+            use: answering { try await queues.retry(try $0.id()).answer(of: try $0.id()) })
         group.post("queues/:name/replay", use: answering { try await replay($0) })
         group.put(
             "queues/:name/shares/:tenant",
@@ -97,6 +113,10 @@ struct OperatorEndpoints: Sendable {
             service.wanted = service.queues.first?.wanted ?? 0
         }
         return service
+    }
+
+    private struct DrainOrder: Decodable {
+        var seconds: Double?
     }
 
     private struct ReplayOrder: Decodable {
