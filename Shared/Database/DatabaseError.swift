@@ -20,7 +20,8 @@ package struct DatabaseError: Error, Sendable, CustomStringConvertible {
         case lockUnavailable
         /// The connection was lost. Whether an open commit took place is unknown.
         case connectionLost
-        /// No connection became free within the lease time-out, or the database is closed.
+        /// No connection became free within the lease time-out, or the database is closed, or the server has no room for
+        /// more of them, or on its disk (53300, 53100).
         case unavailable
         /// Row security or a missing privilege refused (42501).
         case forbidden
@@ -62,6 +63,7 @@ package struct DatabaseError: Error, Sendable, CustomStringConvertible {
         case "57014": return .cancelled
         case "55P03": return .lockUnavailable
         case "42501": return .forbidden
+        case "53100", "53300": return .unavailable
         case "25P03", "57P01", "57P02", "57P03": return .connectionLost
         default:
             if sqlState.hasPrefix("22") { return .invalidValue }

@@ -191,6 +191,20 @@ struct DatabaseTests {
         }
     }
 
+    @Test("a server without room on its disk or for connections is away for a while, and its caller not to blame")
+    func noRoom() async throws {
+        let test = try await TestDatabase()
+        let database = test.pool(role: "postgres")
+        defer { database.close() }
+        for state in ["53100", "53300"] {
+            do {
+                _ = try await database.query(
+                    tenant: nil, Statement("do $$ begin raise exception 'full' using errcode = '\(state)'; end $$"))
+                Issue.record("\(state) passed")
+            } catch { #expect(error.code == .unavailable && error.sqlState == state) }
+        }
+    }
+
     @Test("no connection in time is told as such")
     func leaseTimeout() async throws {
         let test = try await TestDatabase()

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -24,6 +25,8 @@ class Platform:
         self.folder, self.binaries = os.environ["CHAOS_FOLDER"], os.environ["CHAOS_BINARIES"]
         self.postgres_port, self.redis_port = os.environ["CHAOS_POSTGRES"], os.environ["CHAOS_REDIS"]
         self.password = os.environ["PGPASSWORD"]
+        # A small one of their own, where the machine lets us have it.
+        self.disk = os.environ.get("CHAOS_DISK")
         self.restart_redis(signal.SIGTERM)
         self.postgres, self.redis = Proxy(int(self.postgres_port)), Proxy(int(self.redis_port))
         self.port, self.processes, self.starts = free_port(), [], 0
@@ -108,6 +111,23 @@ class Platform:
             f' "$folder/data" --mode {mode} --wait stop >/dev/null);'
             f" start_postgres {folder} {self.postgres_port} {self.folder}/password >/dev/null"
         )
+
+    def fill_disk(self):
+        """Takes what is left of the servers' disk, to the last byte."""
+        with open(f"{self.disk}/ballast", "wb", buffering=0) as ballast:
+            for size in (1 << 20, 1 << 12, 1):
+                try:
+                    while True:
+                        ballast.write(bytes(size))
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+
+    def free_disk(self):
+        os.remove(f"{self.disk}/ballast")
+        # Where it could not even write its log, PostgreSQL may have given up.
+        if subprocess.run(["pg_isready", "-q", "-h", "127.0.0.1", "-p", self.postgres_port], check=False).returncode == 2:
+            self.shell(f"start_postgres {self.folder}/postgres {self.postgres_port} {self.folder}/password >/dev/null")
 
     def query(self, sql):
         """Rows of text, past every proxy; asked again while the server starts."""
@@ -209,6 +229,14 @@ def redis_silent(platform):
     platform.redis.open()
 
 
+def disk_full(platform):
+    platform.fill_disk()
+    time.sleep(6)
+    if os.statvfs(platform.disk).f_bavail:
+        raise RuntimeError("the disk was not full")
+    platform.free_disk()
+
+
 def postgres_restart(platform):
     platform.restart_postgres("fast")
 
@@ -241,6 +269,7 @@ FAULTS = {
     "postgres-restart": (postgres_restart, False),
     "postgres-crash": (postgres_crash, True),
     "postgres-cut": (postgres_cut, False),
+    "disk-full": (disk_full, False),
 }
 
 UNFINISHED = " union all ".join(
@@ -364,6 +393,9 @@ def main():
         load = Load(platform.port, os.environ["GUANXI_KEY"], int(options.rate))
         print(f"{'fault':22}{'lasted':>8}{'committed':>11}{'lost':>6}{'doubled':>9}{'recovered':>11}", flush=True)
         for name in options.faults:
+            if name == "disk-full" and not platform.disk:
+                print(f"{name:22}left out: no file system of its own can be mounted here")
+                continue
             result = attempt(platform, load, name)
             total = {key: result[key] for key in before}
             # Each fault answers for what it added.
