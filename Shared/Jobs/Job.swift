@@ -18,12 +18,52 @@ public protocol Job: Codable, Sendable {
     /// A job holds its turn until it is over: through its retries, until it is done, dead, expired or cancelled. Those
     /// who enqueue jobs of one key wait for each other's commits.
     var serialKey: String? { get }
+    /// Of the jobs of a tenant with one key within a window of time only the first is enqueued; nil, as by default, for
+    /// any number. A job that is unique so stands in no line.
+    var uniqueness: JobUniqueness? { get }
+    /// How long it waits between its tries.
+    static var retryDelay: RetryDelay { get }
 }
 
 extension Job {
     public static var queue: String { name.prefix { $0 != "." } + ".default" }
     public static var options: JobOptions { JobOptions() }
     public var serialKey: String? { nil }
+    public var uniqueness: JobUniqueness? { nil }
+    public static var retryDelay: RetryDelay { RetryDelay() }
+}
+
+/// One job of a key within a window of time: what comes again meanwhile is not enqueued at all.
+public struct JobUniqueness: Sendable, Equatable {
+    public let key: String
+    /// Seconds.
+    public let window: TimeInterval
+
+    public init(key: String, window: TimeInterval) {
+        self.key = key
+        self.window = window
+    }
+}
+
+/// How long a failed job waits for its next try: longer each time, less a random part of up to a half, so that what
+/// failed together does not come back together.
+public struct RetryDelay: Sendable, Equatable {
+    /// Seconds after the first failure; above 0.
+    public var first: TimeInterval
+    /// By how much it grows with each; at least 1, which is for ever the same.
+    public var factor: Double
+    /// Seconds that it grows to.
+    public var longest: TimeInterval
+
+    public init(first: TimeInterval = 2, factor: Double = 2, longest: TimeInterval = 3600) {
+        precondition(first > 0 && factor >= 1 && longest >= first, "a delay that shrinks, or none")
+        (self.first, self.factor, self.longest) = (first, factor, longest)
+    }
+
+    /// Seconds after so many failures. An outage, which is no failure, is waited for a step less than the first.
+    func seconds(after failures: UInt8) -> TimeInterval {
+        min(longest, first * pow(factor, Double(failures) - 1))
+    }
 }
 
 /// Something that happened, told to whoever subscribed: each subscribing queue gets a job of this name.
@@ -59,7 +99,7 @@ public enum JobDurability: Sendable {
 /// How a job is to be run.
 public struct JobOptions: Sendable {
     public var priority: JobPriority = .normal
-    /// How often it may fail before it is dead; a crash of its worker does not count.
+    /// How often it may fail before it is dead, 255 times at most; a crash of its worker does not count.
     public var maxAttempts = 25
     /// Seconds after which a running job is cancelled, and so fails; 0 for never.
     public var timeout = 300
@@ -105,19 +145,7 @@ package struct PendingJob: Sendable {
     /// The line it stands in: see `Job.serialKey`. Not for jobs with a `uniqueness`, nor for ephemeral ones.
     package var serialKey: String?
     /// Within a window after it no other job of this tenant with the same key is taken.
-    package var uniqueness: Uniqueness?
-
-    /// One job of a key within a window of time: what comes again meanwhile is not enqueued at all.
-    package struct Uniqueness: Sendable, Equatable {
-        package let key: String
-        /// Seconds.
-        package let window: TimeInterval
-
-        package init(key: String, window: TimeInterval) {
-            self.key = key
-            self.window = window
-        }
-    }
+    package var uniqueness: JobUniqueness?
 
     /// Whether it is written at all is decided by the statement that would write it: it can't be pushed before the
     /// relay saw it.
@@ -142,7 +170,8 @@ package struct PendingJob: Sendable {
         self.init(
             name: type(of: job).name, queue: type(of: job).queue, payload: try JobCoding.encode(job),
             options: type(of: job).options, runAt: runAt, traceparent: traceparent)
-        serialKey = job.serialKey
+        uniqueness = job.uniqueness
+        serialKey = job.uniqueness == nil ? job.serialKey : nil
     }
 
     package init(

@@ -137,7 +137,7 @@ package enum PlatformSchema {
                 tenant_id bigint generated always as identity primary key,
                 slug text not null unique check (slug ~ '^[a-z][a-z0-9-]{1,62}$'),
                 name text not null check (length(name) between 1 and 200),
-                plan text not null default 'standard',
+                plan text not null default 'standard' check (plan ~ '^[a-z][a-z0-9-]{0,31}$'),
                 status text not null default 'active' check (status in ('active', 'suspended', 'closing')),
                 locale text not null default 'en' check (locale in ('en', 'zh-CN')),
                 time_zone text not null default 'UTC',

@@ -29,11 +29,26 @@ package struct TenantDirectory: Sendable {
         package var timeZone = "UTC"
         package var country = "US"
         package var currency = "USD"
+        package var plan = "standard"
         package var requestsPerSecond = 1000
 
         package init(slug: String, name: String) {
             self.slug = slug
             self.name = name
+        }
+    }
+
+    /// What is changed of a tenant; what is nil stays as it is.
+    package struct Change: Sendable {
+        package var plan: String?
+        /// Its share of running time in every queue that says nothing else; 1 is the usual.
+        package var weight: Double?
+        package var requestsPerSecond: Int?
+
+        package init(plan: String? = nil, weight: Double? = nil, requestsPerSecond: Int? = nil) {
+            self.plan = plan
+            self.weight = weight
+            self.requestsPerSecond = requestsPerSecond
         }
     }
 
@@ -52,12 +67,13 @@ package struct TenantDirectory: Sendable {
                 Statement(
                     """
                     insert into platform.tenant
-                        (slug, name, locale, time_zone, default_country, default_currency, requests_per_second)
-                    values ($1, $2, $3, $4, $5, $6, $7) returning tenant_id
+                        (slug, name, locale, time_zone, default_country, default_currency, requests_per_second, plan)
+                    values ($1, $2, $3, $4, $5, $6, $7, $8) returning tenant_id
                     """,
                     [
                         .text(tenant.slug), .text(tenant.name), .text(tenant.locale), .text(tenant.timeZone),
                         .text(tenant.country), .text(tenant.currency), .int(tenant.requestsPerSecond),
+                        .text(tenant.plan),
                     ]))
             let id = TenantID(Int64(rows.int(0, 0)!))
             _ = try await transaction.query(Self.audit(id, "tenant.created", "tenant:\(tenant.slug)"))
@@ -168,6 +184,32 @@ package struct TenantDirectory: Sendable {
             ])
         }
         return rows[0].affected == 1
+    }
+
+    /// Changes a tenant at once, for requests too: whoever keeps its credentials looks again. Throws `.checkViolation`
+    /// for a value that can't be taken.
+    package func change(slug: String, _ change: Change) async throws {
+        _ = try await owning { transaction in
+            try await transaction.batch([
+                Statement(
+                    """
+                    update platform.tenant set plan = coalesce($2, plan), weight = coalesce($3::real, weight),
+                        requests_per_second = coalesce($4::int, requests_per_second)
+                    where slug = $1
+                    """,
+                    [
+                        .text(slug), .optional(change.plan), change.weight.map(Parameter.double) ?? .null,
+                        change.requestsPerSecond.map(Parameter.int) ?? .null,
+                    ]),
+                Statement(
+                    """
+                    select platform.write_audit(tenant_id, 'operator', 'tenant.changed', 'tenant:' || slug,
+                        jsonb_build_object('plan', plan, 'weight', weight, 'requests_per_second', requests_per_second),
+                        null, null), pg_notify('guanxi_credentials', 'tenant:' || tenant_id)
+                    from platform.tenant where slug = $1
+                    """, [.text(slug)]),
+            ])
+        }
     }
 
     private static func audit(

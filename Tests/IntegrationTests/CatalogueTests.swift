@@ -102,7 +102,8 @@ struct CatalogueTests {
                 "name_tenants",
                 "note_backlog", "note_custom_field_indexed", "open_session", "queue_figures", "queue_shares",
                 "refuse_sign_in", "replay_job", "set_queue_paused", "set_queue_share", "use_token", "subscribe",
-                "subscribe_tenant", "subscriptions", "tenant_settings", "unfinished_in", "unfinished_jobs",
+                "subscribe_tenant", "subscriptions", "tenant_plans", "tenant_settings", "unfinished_in",
+                "unfinished_jobs",
                 "waiting_retries",
             ].map { "platform.\($0)" }
             + services.flatMap { service in

@@ -67,6 +67,37 @@ struct OperatorCommandTests {
         #expect(try await command.run(["jobs", "show", "no-id"]).status == 64)
     }
 
+    @Test("a tenant's plan is a tier of the metrics, its rate and its weight hold at once")
+    func plans() async throws {
+        let platform = try await TestPlatform(["contacts serve"])
+        let tenant = try await platform.tenant("paying")
+        let command = try OperatorCommand(platform.database, redis: platform.redis.url)
+        defer { command.clean() }
+        #expect(try await command.run(["tenants", "change", "paying"]).status == 64)
+        for wrong in [["--plan", "No Plan"], ["--weight", "0"], ["--requests-per-second", "0"]] {
+            #expect(try await command.run(["tenants", "change", "paying"] + wrong).status == 64, "\(wrong)")
+        }
+        #expect(try await command.run(["tenants", "change", "nobody", "--plan", "premium"]).status == 64)
+        let changed = try await command.run([
+            "tenants", "change", "paying", "--plan", "premium", "--weight", "2", "--requests-per-second", "77",
+            "--json",
+        ])
+        #expect(try changed.json.array?.first?["plan"] == "premium", "\(changed.error)")
+        let client = platform.client("contacts", token: tenant.key)
+        try await eventually("the rate is the new one") {
+            try await client.get("/v1/usage").json["limits"]?["requests_per_second"] == 77
+        }
+        let port = try freePort()
+        try await platform.start("contacts work", environment: ["GUANXI_INTERNAL_PORT": "\(port)"])
+        let worker = HTTPClient(base: "http://127.0.0.1:\(port)", token: "")
+        try await eventually("it works") { (try? await worker.get("/healthz"))?.status == 200 }
+        _ = try await client.upload(options: ["type": "contact"], file: Array("external_id,given_name\n1,Ada\n".utf8))
+        try await eventually("its jobs are counted as those of its plan") {
+            try await worker.get("/metrics").text.contains(
+                #"guanxi_jobs_done_total{queue="contacts.import",tier="premium"} 1"#)
+        }
+    }
+
     @Test("autoscale --apply starts workers, replaces one that died, and ends all in good order")
     func supervisor() async throws {
         let platform = try await TestPlatform([])

@@ -334,6 +334,38 @@ struct QueueLimitTests {
         try await bench.stop()
     }
 
+    /// Unique by its type.
+    private struct OnceJob: Job {
+        static let name = "contacts.once"
+        var number: Int
+        var uniqueness: JobUniqueness? { .init(key: "once \(number)", window: 3600) }
+    }
+
+    @Test("a type says itself what is unique; what is due far ahead waits where Redis need not know of it")
+    func uniqueLater() async throws {
+        let bench = try await QueueBench()
+        let later = Date(timeIntervalSinceNow: 7200)
+        try await bench.database.withTenant(bench.tenants[0]) { transaction in
+            for number in [1, 1, 2] {
+                bench.outbox.enqueue([try PendingJob(OnceJob(number: number), runAt: later)], in: transaction)
+            }
+            bench.outbox.enqueue(
+                [try PendingJob(OnceJob(number: 3)), try PendingJob(OnceJob(number: 3))], in: transaction)
+            bench.outbox.enqueue(
+                JobGroup([try PendingJob(OnceJob(number: 3))], completion: try PendingJob(ProbeJob(number: 4))),
+                in: transaction)
+        }
+        func count(_ table: String) async throws -> Int? {
+            try await bench.database.query(
+                tenant: bench.tenants[0],
+                Statement("select count(*) from contacts.\(table) where tenant_id = 1 and name = 'contacts.once'")
+            ).int(0, 0)
+        }
+        #expect(try await count("scheduled_job") == 2)
+        #expect(try await count("outbox") == 2, "one of its own, and one that a group counts on")
+        try await bench.stop()
+    }
+
     @Test("a set-based handler does each job once, and one bad job fails alone")
     func sets() async throws {
         let bench = try await QueueBench()

@@ -97,8 +97,27 @@ struct JobFateTests {
             return
         }
         #expect(last.attempts == 3)
-        #expect(JobFate.delay(after: 6) > JobFate.delay(after: 1))
-        #expect(JobFate.delay(after: 255) == 3600)
+        let usual = RetryDelay()
+        #expect((0...4).map { usual.seconds(after: $0) } == [1, 2, 4, 8, 16])
+        #expect(usual.seconds(after: 12) == 3600 && usual.seconds(after: 255) == 3600)
+        let even = RetryDelay(first: 30, factor: 1, longest: 30)
+        #expect(even.seconds(after: 1) == 30 && even.seconds(after: 255) == 30)
+        let patient = JobFate.after(
+            JobTimeout(seconds: 1), stop: nil, of: envelope, delay: RetryDelay(first: 60, factor: 10), jitter: 0.5)
+        guard case .again(30, _) = patient else {
+            Issue.record("\(patient)")
+            return
+        }
+    }
+
+    @Test("however often a job may fail, there is an end that its counter reaches")
+    func bounds() {
+        for (wanted, taken) in [(1000, 255), (255, 255), (0, 1), (-5, 1)] {
+            var options = JobOptions()
+            options.maxAttempts = wanted
+            let job = PendingJob(name: "x.y", queue: "x.default", payload: [], options: options)
+            #expect(JobEnvelope(job, tenant: TenantID(1), origin: "x").maxAttempts == UInt16(taken))
+        }
     }
 
     @Test("what can't be mended by trying again is dead at once")

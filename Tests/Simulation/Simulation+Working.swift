@@ -65,6 +65,8 @@ extension Simulation {
                     worker: lease, epoch: epoch, wanted: wanted, tenantCap: plan.tenantCap, acknowledging: ends)
                 backoff = 0
             } catch {
+                // It may have run, and given what nobody heard of.
+                auditor.rest()
                 hosts[host].worker!.free += wanted
                 backoff = min(backoff + 1, 5)
                 try await turn(me, after: 50 << backoff)

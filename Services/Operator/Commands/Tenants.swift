@@ -7,8 +7,8 @@ struct Tenants: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Creates, shows, moves and erases tenants.",
         subcommands: [
-            Create.self, List.self, Show.self, Suspend.self, Resume.self, Promote.self, Demote.self, Export.self,
-            Import.self, Erase.self,
+            Create.self, List.self, Show.self, Change.self, Suspend.self, Resume.self, Promote.self, Demote.self,
+            Export.self, Import.self, Erase.self,
         ])
 
     struct Create: AsyncParsableCommand {
@@ -19,6 +19,7 @@ struct Tenants: AsyncParsableCommand {
         @Option(help: "Such as Asia/Shanghai.") var timeZone = "UTC"
         @Option(help: "Two letters of ISO 3166.") var country = "US"
         @Option(help: "Three letters of ISO 4217.") var currency = "USD"
+        @Option(help: "What it pays for, in a word: small letters, digits and hyphens.") var plan = "standard"
         @Option(help: "Requests a second that the tenant may make.") var requestsPerSecond = 1000
         @Flag(help: "Answer in JSON.") var json = false
 
@@ -31,6 +32,7 @@ struct Tenants: AsyncParsableCommand {
             tenant.timeZone = timeZone
             tenant.country = country
             tenant.currency = currency
+            tenant.plan = plan
             tenant.requestsPerSecond = requestsPerSecond
             try await creating(tenant.slug) { _ = try await directory.create(tenant) }
             try show(try await directory.list(slug: slug), json: json)
@@ -84,6 +86,8 @@ func creating<Made>(_ slug: String, _ create: () async throws -> Made) async thr
             throw WrongCall(
                 "\(slug) is no slug: that is 2 to 63 small letters, digits and hyphens, beginning with a letter")
         case (.checkViolation, "tenant_name_check"): throw WrongCall("a name has 1 to 200 characters")
+        case (.checkViolation, "tenant_plan_check"):
+            throw WrongCall("a plan is up to 32 small letters, digits and hyphens, beginning with a letter")
         case (.checkViolation, "tenant_locale_check"): throw WrongCall("the locale is en or zh-CN")
         case (.checkViolation, "tenant_default_country_check"):
             throw WrongCall("a country is two capital letters of ISO 3166, such as US")

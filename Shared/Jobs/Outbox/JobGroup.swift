@@ -13,7 +13,8 @@ package struct JobGroup: Sendable {
     package let members: [PendingJob]
     let completion: PendingJob
 
-    /// A group of `members` that is completed by `completion`. Without members the completion is due at once.
+    /// A group of `members` that is completed by `completion`. Without members the completion is due at once. A member is
+    /// enqueued whatever its `uniqueness` says: the group counts on it.
     package init(_ members: [PendingJob], completion: PendingJob) {
         let id = UUID.v7()
         self.id = id
@@ -21,6 +22,7 @@ package struct JobGroup: Sendable {
         self.members = members.map { member in
             var member = member
             member.group = id
+            member.uniqueness = nil
             return member
         }
     }

@@ -33,6 +33,7 @@ package final class Outbox: Service {
     private let insertWanted: String
     private let insertScheduled: String
     private let insertUnique: String
+    private let insertUniqueLater: String
     private let insertSerial: String
 
     /// - Parameter keyring: the tenants' keys, which what jobs carry is sealed with in Redis; without it, it lies open
@@ -81,15 +82,23 @@ package final class Outbox: Service {
                     split_part(j.name, '.', 1) || '.' || split_part(j.name, '.', 2) || '.*'))
             """
         // The first of a key within the window writes its job; for the others no row is written at all.
-        insertUnique = """
+        let claimed = """
             with claimed as (
                 insert into \(schema).job_unique (tenant_id, key, until)
                 values ($1, $15, now() + make_interval(secs => $16))
                 on conflict (tenant_id, key) do update set until = excluded.until where job_unique.until < now()
                 returning 1
             )
+            """
+        insertUnique = """
+            \(claimed)
             insert into \(schema).outbox (tenant_id, id, \(columns))
             select \(cells) from claimed
+            """
+        insertUniqueLater = """
+            \(claimed)
+            insert into \(schema).scheduled_job (tenant_id, id, \(columns), key)
+            select \(cells), $2::uuid::text from claimed
             """
         // The first of its key goes on; the others wait in line until its end (`Outbox.turnEnded`).
         insertSerial = """
@@ -124,7 +133,7 @@ package final class Outbox: Service {
         let near = close.filter { $0.serialKey == nil }
         var statements = unique.map { job in
             Statement(
-                insertUnique,
+                (job.runAt ?? .distantPast) > limit ? insertUniqueLater : insertUnique,
                 parameters(job, tenant) + [.text(job.uniqueness!.key), .double(job.uniqueness!.window)])
         }
         if near.contains(where: \.isByTenant) {

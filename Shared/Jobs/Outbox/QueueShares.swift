@@ -21,6 +21,14 @@ package struct QueueShares: Sendable {
         return shares
     }
 
+    /// What each tenant pays for, in a word.
+    package func plans() async throws -> [TenantID: String] {
+        let rows = try await database.query(
+            tenant: nil, Statement("select tenant_id, plan from platform.tenant_plans()"), readOnly: true)
+        let plans = (0..<rows.count).map { (TenantID(Int64(rows.int($0, 0)!)), rows.text($0, 1)!) }
+        return Dictionary(plans) { first, _ in first }
+    }
+
     /// The tenants that were erased, or are being erased, within 90 days: what Redis still has of them can be forgotten.
     package func erased() async throws -> [TenantID] {
         let rows = try await database.query(

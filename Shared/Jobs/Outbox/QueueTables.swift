@@ -215,6 +215,12 @@ extension JobsSchema {
             where not exists (select from platform.tenant t where t.tenant_id = e)
         $body$;
 
+        -- What each tenant pays for: metrics tell tenants apart by it.
+        create function platform.tenant_plans() returns table (tenant_id bigint, plan text)
+        language sql stable security definer set search_path = pg_catalog, pg_temp as $body$
+            select t.tenant_id, t.plan from platform.tenant t
+        $body$;
+
         create function platform.is_queue_paused(wanted_queue text) returns boolean
         language sql stable security definer set search_path = pg_catalog, pg_temp as $body$
             select coalesce((select s.is_paused from platform.queue_setting s where s.queue = wanted_queue), false)
@@ -246,11 +252,12 @@ extension JobsSchema {
         alter function platform.lock_backlog(text, bigint) owner to guanxi_across;
         alter function platform.move_backlog(text, bigint, uuid) owner to guanxi_across;
         alter function platform.queue_shares(text) owner to guanxi_across;
+        alter function platform.tenant_plans() owner to guanxi_across;
         alter function platform.is_queue_paused(text) owner to guanxi_across;
         revoke all on all functions in schema platform from public;
         grant execute on function platform.note_backlog(text, bigint[], uuid[]), platform.backlog_tenants(text),
             platform.lock_backlog(text, bigint), platform.move_backlog(text, bigint, uuid),
-            platform.queue_shares(text), platform.is_queue_paused(text), platform.end_in_group(bigint, uuid),
+            platform.queue_shares(text), platform.tenant_plans(), platform.is_queue_paused(text), platform.end_in_group(bigint, uuid),
             platform.fail_in_group(bigint, uuid), platform.end_turn(bigint, uuid, text) to guanxi_service;
         grant execute on function platform.take_turn(bigint, text, text, uuid) to guanxi_service, guanxi_across;
         """#)

@@ -64,7 +64,8 @@ package struct JobEnvelope: Sendable, Equatable {
         isEphemeral = job.skipsOutbox
         isTracked = job.options.isTracked
         payloadIsElsewhere = !isEphemeral && job.payload.count > Self.inlineLimit
-        maxAttempts = UInt16(clamping: job.options.maxAttempts)
+        // Attempts are counted in a byte.
+        maxAttempts = UInt16(min(max(1, job.options.maxAttempts), Int(UInt8.max)))
         timeout = UInt32(clamping: job.options.timeout)
         expiresAt = job.expiresAt
         group = job.group

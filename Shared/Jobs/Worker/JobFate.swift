@@ -38,7 +38,9 @@ enum JobFate: Sendable, Equatable {
     /// After an error of its handler, or a stop.
     ///
     /// - Parameter jitter: 0.5 to 1, so that what failed together does not return together.
-    static func after(_ error: any Error, stop: Stop?, of envelope: JobEnvelope, jitter: Double) -> JobFate {
+    static func after(
+        _ error: any Error, stop: Stop?, of envelope: JobEnvelope, delay: RetryDelay = RetryDelay(), jitter: Double
+    ) -> JobFate {
         var failure = error
         switch stop {
         case .abandoned: return .handedBack
@@ -56,11 +58,9 @@ enum JobFate: Sendable, Equatable {
             return .dead(envelope, code: permanent.code, message: permanent.message)
         }
         if envelope.attempts >= envelope.maxAttempts { return .dead(envelope, code: "internal", message: "\(failure)") }
-        return .again(after: delay(after: envelope.attempts) * jitter, envelope)
+        return .again(after: delay.seconds(after: envelope.attempts) * jitter, envelope)
     }
 
-    /// Seconds: exponential, from two on, capped at an hour.
-    static func delay(after attempts: UInt8) -> TimeInterval { min(3600, pow(2, Double(min(attempts, 12)))) }
 }
 
 /// Thrown by a handler whose time has not come: the job is tried again later, and uses up no attempt.

@@ -9,6 +9,7 @@ package struct JobRegistry: Sendable {
     private(set) var handlers: [String: Handler] = [:]
     /// Handlers that take several jobs of one tenant at once.
     private(set) var setHandlers: [String: SetHandler] = [:]
+    private var retryDelays: [String: RetryDelay] = [:]
     /// Which events each queue wants.
     package private(set) var subscriptions: [String: [String]] = [:]
     /// Which events each queue wants for those tenants that asked for them.
@@ -21,10 +22,14 @@ package struct JobRegistry: Sendable {
     /// The names that can be handled.
     package var names: [String] { handlers.keys.sorted() }
 
+    /// How long jobs of a name wait between their tries.
+    func retryDelay(of name: String) -> RetryDelay { retryDelays[name] ?? RetryDelay() }
+
     /// Handles jobs of `type` with `handler`. A name can have one handler; a second one is a fault of the program.
     package mutating func handle<Value: Job>(
         _ type: Value.Type, _ handler: @escaping @Sendable (Value, JobContext) async throws -> Void
     ) {
+        retryDelays[Value.name] = Value.retryDelay
         register(Value.name) { context in
             try await handler(try Self.decode(Value.self, context), context)
         }
@@ -44,6 +49,7 @@ package struct JobRegistry: Sendable {
     package mutating func handleSet<Value: Job>(
         of type: Value.Type, _ handler: @escaping @Sendable ([Value], TenantTransaction) async throws -> Void
     ) {
+        retryDelays[Value.name] = Value.retryDelay
         register(Value.name) { context in
             let job = try Self.decode(Value.self, context)
             try await context.once { try await handler([job], $0) }

@@ -36,7 +36,9 @@ struct JobRunner: Sendable {
             }
             return .done
         } catch {
-            let fate = JobFate.after(error, stop: run.stopped, of: envelope, jitter: .random(in: 0.5...1))
+            let fate = JobFate.after(
+                error, stop: run.stopped, of: envelope, delay: registry.retryDelay(of: envelope.name),
+                jitter: .random(in: 0.5...1))
             if case .again = fate {
                 log(envelope).warning(
                     "job failed, will be tried again",

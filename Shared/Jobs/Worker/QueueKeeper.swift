@@ -117,6 +117,7 @@ final class QueueKeeper: Sendable {
         while !Task.isCancelled {
             do {
                 try await applyShares()
+                metrics.note(plans: try await QueueShares(database: database).plans())
                 if minutes > 0 {
                     try await reconciler.resend(
                         olderThan: Date(timeIntervalSinceNow: -60),

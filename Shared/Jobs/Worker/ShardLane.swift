@@ -294,7 +294,7 @@ final class ShardLane: Sendable {
             outcomes = await runner.runSet(envelopes, run)
         }
         let took = (ContinuousClock.now - clock) / envelopes.count
-        for outcome in outcomes { metrics.ended(outcome, took: took) }
+        for (envelope, outcome) in zip(envelopes, outcomes) { metrics.ended(envelope, outcome, took: took) }
         let measured = took / .milliseconds(1)
         state.withLock { state in
             state.lane.end(

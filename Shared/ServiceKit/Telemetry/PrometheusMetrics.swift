@@ -84,11 +84,18 @@ package final class PrometheusMetrics: MetricsFactory {
     /// Does nothing: the cell may be shared.
     package func destroyMeter(_ handler: any MeterHandler) {}
 
-    /// How often a timer was recorded in this process, and the seconds of all together; nothing where it never was.
+    /// How often a timer was recorded in this process, whatever its further dimensions, and the seconds of all together;
+    /// nothing where it never was.
     package func timed(_ label: String, _ dimensions: [(String, String)]) -> (count: Int, seconds: Double) {
-        let series = Series(name: Self.clean(label), labels: Self.labels(dimensions))
-        guard case .histogram(let cell) = instruments.withLock({ $0[series] }) else { return (0, 0) }
-        return cell.total
+        let (name, wanted) = (Self.clean(label), dimensions.map { Self.labels([$0]) })
+        let found = instruments.withLock { instruments in
+            instruments.filter { series, _ in series.name == name && wanted.allSatisfy(series.labels.contains) }
+        }
+        return found.values.reduce(into: (count: 0, seconds: 0.0)) { sum, instrument in
+            guard case .histogram(let cell) = instrument else { return }
+            sum.count += cell.total.count
+            sum.seconds += cell.total.seconds
+        }
     }
 
     /// All metrics as text.
