@@ -196,6 +196,36 @@ struct OperatorTests {
         try await bench.stop()
     }
 
+    @Test("ephemeral jobs are seen, explained, cancelled and tried again as far as Redis knows them")
+    func ephemeral() async throws {
+        let bench = try await QueueBench()
+        let desk = bench.desk
+        let jobs = try (1...3).map { try PendingJob(ProbeJob(number: $0, failures: $0 == 3 ? 1 : 0)) }
+        var hopeless = jobs[2]
+        hopeless.options.maxAttempts = 1
+        try await bench.outbox.enqueueEphemeral([jobs[0], jobs[1], hopeless], tenant: bench.tenants[0])
+        let story = try await desk.story(jobs[0].id)
+        #expect(story.isEphemeral == true && story.tenant == "one-one" && story.queue == ProbeJob.queue)
+        #expect(try await desk.why(story).reason == .noWorker)
+        try await desk.cancel(jobs[1].id)
+        #expect(try await desk.why(try await desk.story(jobs[1].id)).reason == .cancelled)
+        bench.start(bench.worker())
+        try await bench.expectOnce([1])
+        var filter = QueueOperator.Filter()
+        filter.phases = [.dead]
+        try await eventually("the third is dead") { try await desk.jobs(filter).map(\.id) == [hopeless.id.lowercased] }
+        #expect(try await desk.why(try await desk.story(hopeless.id)).reason == .dead)
+        await #expect(throws: OperatorRefusal.self) { try await desk.story(jobs[0].id) }
+        #expect(try await desk.retry(hopeless.id) == .hastened)
+        // It fails again: as it was enqueued, with no attempt behind it.
+        try await eventually("it was tried, and is dead again") {
+            let dead = try await desk.jobs(filter)
+            return dead.count == 1 && (dead[0].at ?? .distantPast) > Date(timeIntervalSinceNow: -60)
+        }
+        #expect(try await bench.effects() == [1: 1])
+        try await bench.stop()
+    }
+
     @Test("a pause and a tenant's share stand after FLUSHALL")
     func flushed() async throws {
         let bench = try await QueueBench()

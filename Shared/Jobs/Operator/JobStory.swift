@@ -71,6 +71,8 @@ package struct JobStory: Codable, Sendable {
     /// From Redis, where it is known there.
     package var attempts: Int?
     package var crashes: Int?
+    /// It has no row: what is known of it is what lies in Redis.
+    package var isEphemeral: Bool?
 
     package var tenantID: TenantID { TenantID(tenantId) }
     /// What operators call its tenant.

@@ -55,6 +55,14 @@ extension QueueOperator {
                     : try await live(phase, in: queue, filter, limit: room)
                 tenants += found.map { $0.0 }
                 lines += found.map { $0.1 }
+                if phase == .dead && found.count < room && filter.code == nil && filter.since == nil
+                    && filter.until == nil
+                {
+                    let ephemeral = try await live(
+                        phase, in: queue, filter, limit: room - found.count, isEphemeral: true)
+                    tenants += ephemeral.map { $0.0 }
+                    lines += ephemeral.map { $0.1 }
+                }
                 if phase == .delayed && found.count < room {
                     let later = try await putOff(in: queue, filter, limit: room - found.count)
                     tenants += later.map { $0.0 }
@@ -68,12 +76,14 @@ extension QueueOperator {
     }
 
     private func live(
-        _ phase: RedisQueue.Phase, in queue: String, _ filter: Filter, limit: Int
+        _ phase: RedisQueue.Phase, in queue: String, _ filter: Filter, limit: Int, isEphemeral: Bool = false
     ) async throws -> [(TenantID, Line)] {
         // Names are told apart here: Redis gives more where one is asked for.
-        let wanted = filter.name == nil ? limit : 5000
-        let found = try await redisQueue(queue).jobs(phase, tenant: filter.tenant, limit: wanted)
-        return found.filter { filter.name == nil || $0.job.name == filter.name }.prefix(limit).map { one in
+        let wanted = filter.name == nil && !isEphemeral ? limit : 5000
+        let found = try await redisQueue(queue).jobs(phase, tenant: filter.tenant, limit: wanted).filter {
+            (filter.name == nil || $0.job.name == filter.name) && (!isEphemeral || $0.job.isEphemeral)
+        }
+        return found.prefix(limit).map { one in
             (
                 one.job.tenant,
                 Line(
@@ -142,6 +152,7 @@ extension QueueOperator {
         let rows = try await database.query(
             tenant: nil, Statement("select platform.describe_job($1)", [.uuid(id)]), readOnly: true)
         guard let text = rows.text(0, 0) else {
+            if let story = try await ephemeral(id) { return story }
             throw OperatorRefusal("unknown_job", "no outbox knows the job \(id.lowercased)")
         }
         var story = try OperatorJSON.decode(JobStory.self, from: text)
@@ -203,6 +214,10 @@ extension QueueOperator {
         if let ending = story.ending { throw OperatorRefusal("already_over", "the job is over: \(ending)") }
         if story.isScheduled {
             if try await changeScheduled(story, withdrawn: false) { return .hastened }
+        } else if story.isEphemeral == true {
+            let isHere = try await redisQueue(story.queue).hasten(id, tenant: story.tenantID)
+            if isHere { return .hastened }
+            if try await revive(story) { return .hastened }
         } else {
             let wasPutOff = try await hastenPutOff(story)
             let isHere = try await redisQueue(story.queue).hasten(id, tenant: story.tenantID)
@@ -217,6 +232,10 @@ extension QueueOperator {
         let story = try await story(id)
         if let ending = story.ending { throw OperatorRefusal("already_over", "the job is over: \(ending)") }
         if story.isScheduled, try await changeScheduled(story, withdrawn: true) { return }
+        if story.isEphemeral == true {
+            _ = try await redisQueue(story.queue).cancel(id, tenant: story.tenantID, isEphemeral: true)
+            return
+        }
         let outbox = Outbox(schema: story.consumer, database: database, redis: redis, logger: logger)
         do {
             try await outbox.settleAsCancelled(
