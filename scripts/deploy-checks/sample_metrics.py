@@ -11,10 +11,13 @@ BUCKETS = "0.0005 0.001 0.0025 0.005 0.01 0.025 0.05 0.1 0.25 0.5 1.0 2.5 5.0 10
 HEALTHY, FORSAKEN = "contacts.events", "tickets.default"
 
 COUNTERS = "enqueued started done failed retried dead quarantined returned".split()
+# What runs is told apart by its tenants' plans.
+TIERLESS, TIERS = ("enqueued", "returned"), ("standard", "premium")
 GAUGES = {
     "guanxi_queue_waiting": (0, 4),
     "guanxi_queue_running": (2, 0),
     "guanxi_queue_delayed": (1, 0),
+    "guanxi_queue_put_off": (1, 0),
     "guanxi_queue_parked_tenants": (0, 0),
     "guanxi_queue_dead": (0, 0),
     "guanxi_queue_workers": (2, 0),
@@ -39,11 +42,15 @@ def text(turn):
         busy = turn * 10 if queue == HEALTHY else 0
         for counter in COUNTERS:
             value = busy if counter in ("enqueued", "started", "done") else 0
-            lines += [f"# TYPE guanxi_jobs_{counter}_total counter", f"guanxi_jobs_{counter}_total{{{label}}} {value}"]
+            lines.append(f"# TYPE guanxi_jobs_{counter}_total counter")
+            for labels in [label] if counter in TIERLESS else [f'{label},tier="{tier}"' for tier in TIERS]:
+                lines.append(f"guanxi_jobs_{counter}_total{{{labels}}} {value}")
         lines += ["# TYPE guanxi_queue_repairs_total counter", f"guanxi_queue_repairs_total{{{label}}} 0"]
         for gauge, values in GAUGES.items():
             lines += [f"# TYPE {gauge} gauge", f"{gauge}{{{label}}} {values[index]}"]
-        lines += histogram("guanxi_job_wait_seconds", label, busy) + histogram("guanxi_job_run_seconds", label, busy)
+        for name in ("guanxi_job_wait_seconds", "guanxi_job_run_seconds"):
+            for tier in TIERS:
+                lines += histogram(name, f'{label},tier="{tier}"', busy)
     for status, count in (("2xx", turn * 20), ("4xx", turn), ("5xx", 0)):
         lines += histogram(
             "guanxi_http_request_seconds", f'method="GET",route="/v1/contacts",status="{status}"', count)
