@@ -83,9 +83,9 @@ package final class TestSentinels: Sendable {
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         var sentinels: [ChildProcess] = []
         var ports: [Int] = []
-        for index in 0..<3 {
+        while sentinels.count < 3 {
             let port = try freePort()
-            let file = folder.appending(path: "sentinel-\(index).conf")
+            let file = folder.appending(path: "sentinel-\(port).conf")
             try """
             port \(port)
             bind 127.0.0.1
@@ -94,8 +94,12 @@ package final class TestSentinels: Sendable {
             sentinel down-after-milliseconds main 500
             sentinel failover-timeout main 2000
             """.write(to: file, atomically: true, encoding: .utf8)
-            sentinels.append(try ChildProcess(URL(filePath: "/usr/bin/redis-server"), [file.path, "--sentinel"]))
-            ports.append(port)
+            let sentinel = try ChildProcess(URL(filePath: "/usr/bin/redis-server"), [file.path, "--sentinel"])
+            // Another program may have taken the port meanwhile: then this one ends, and the next gets another.
+            if try await Self.answers(sentinel, port) {
+                sentinels.append(sentinel)
+                ports.append(port)
+            }
         }
         self.sentinels = sentinels
         url = "sentinel://" + ports.map { "127.0.0.1:\($0)" }.joined(separator: ",") + "/main"
@@ -104,16 +108,28 @@ package final class TestSentinels: Sendable {
         try await eventually("the master is found") { (try? await client.command(key: "a", ["SET", "a", "1"])) != nil }
         let watch = try replica.client()
         defer { watch.close() }
-        try await eventually("the replica has it") { try await watch.command(key: "a", ["GET", "a"]).text == "1" }
+        try await eventually("the replica has it") {
+            (try? await watch.command(key: "a", ["GET", "a"]))?.text == "1"
+        }
         let sentinelClient = try RedisClient(url: "redis://127.0.0.1:\(ports[0])", logger: TestServers.logger)
         defer { sentinelClient.close() }
         try await eventually("the sentinels know each other and the replica") {
-            let masters =
-                try await sentinelClient.command(key: "x", ["SENTINEL", "MASTER", "main"]).array?.compactMap(\.text)
-                ?? []
+            let reply = try? await sentinelClient.command(key: "x", ["SENTINEL", "MASTER", "main"])
+            let masters = reply?.array?.compactMap(\.text) ?? []
             func value(_ name: String) -> String? { masters.firstIndex(of: name).map { masters[$0 + 1] } }
             return value("num-other-sentinels") == "2" && value("num-slaves") == "1"
         }
+    }
+
+    /// True once a sentinel answers; false where it ended.
+    private static func answers(_ sentinel: ChildProcess, _ port: Int) async throws -> Bool {
+        let client = try RedisClient(url: "redis://127.0.0.1:\(port)", logger: TestServers.logger)
+        defer { client.close() }
+        try await eventually("the sentinel answers, or has ended") {
+            if !sentinel.isRunning { return true }
+            return (try? await client.command(key: "x", ["PING"])) != nil
+        }
+        return sentinel.isRunning
     }
 
     deinit {
