@@ -390,7 +390,7 @@ struct QueueTests {
         let bench = try await QueueBench()
         bench.start(bench.outbox)
         let queue = RedisQueue(name: ProbeJob.queue, redis: bench.client)
-        let due = Date(timeIntervalSinceNow: 5)
+        let due = Date(timeIntervalSinceNow: 20)
         try await bench.enqueue([ProbeJob(number: 1)], tenant: bench.tenants[0], runAt: due)
         let doomed = try PendingJob(ProbeJob(number: 2), runAt: due)
         _ = try await bench.database.batch(

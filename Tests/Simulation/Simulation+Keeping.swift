@@ -193,7 +193,7 @@ extension Simulation {
                 rows.map { ($0.envelope, $0.runAt) }, window: plan.window, fromBacklog: true)
             let isEmpty = rows.count < room && result.refused.isEmpty
             let reached =
-                result.refused.first.map { $0 > 0 ? rows[$0 - 1].envelope.id : since } ?? rows.last?.envelope.id
+                result.refused.min().map { $0 > 0 ? rows[$0 - 1].envelope.id : since } ?? rows.last?.envelope.id
             try postgres.write([.backlog(tenant, isEmpty ? nil : reached ?? since)], in: xid, at: elapsed)
             try await turn(me)
             if isEmpty { try await queue.endSpill(of: tenant) }

@@ -80,7 +80,7 @@ struct Backlog: Sendable {
                 seal.sealed(jobs.map { ($0.envelope, $0.runAt) }), fromBacklog: true)
             let hasRoom = result.refused.isEmpty
             let isEmpty = look.isOver && hasRoom
-            let reached = result.refused.first.map { $0 > 0 ? jobs[$0 - 1].envelope.id : since } ?? look.reached
+            let reached = result.refused.min().map { $0 > 0 ? jobs[$0 - 1].envelope.id : since } ?? look.reached
             transaction.later(
                 Statement(
                     "select platform.move_backlog($1, $2, $3)",

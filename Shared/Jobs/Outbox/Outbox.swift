@@ -247,7 +247,9 @@ package final class Outbox: Service {
                 }
             }
         }
-        let limit = Date(timeIntervalSinceNow: Self.horizon)
+        // Well within what `statements` wrote into the outbox a while ago: one that it scheduled instead comes back under
+        // another id, and would run twice. The relay sends those between.
+        let limit = Date(timeIntervalSinceNow: Self.horizon / 2)
         let near = jobs.filter { ($0.runAt ?? .distantPast) <= limit && !$0.isByTenant && !$0.skipsOutbox }
         if near.isEmpty { return }
         pending.withLock { pending in

@@ -30,7 +30,8 @@ struct Retries: Sendable {
                 insert into platform.job_retry as r (tenant_id, job_id, queue, name, origin, attempts, crashes, due)
                 values ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8))
                 on conflict (tenant_id, job_id) do update
-                set attempts = excluded.attempts, crashes = excluded.crashes, due = excluded.due
+                set attempts = greatest(r.attempts, excluded.attempts),
+                    crashes = greatest(r.crashes, excluded.crashes), due = excluded.due
                 """,
                 [
                     envelope.tenant.parameter, .uuid(envelope.id), .text(queue), .text(envelope.name),

@@ -52,6 +52,8 @@ final class QueueMetrics: Sendable {
         backlog = gauge("backlog")
         putOff = gauge("put_off")
         fetchAge = Gauge(label: "guanxi_fetch_age_seconds", dimensions: dimensions)
+        // There from the beginning: that nothing was done yet is told too.
+        tiers.withLock { $0.known["standard"] = Tier(queue: queue, plan: "standard") }
     }
 
     /// What tenants pay for, as of now.

@@ -11,7 +11,8 @@ struct TransferColumns: Sendable {
     /// Of these nothing goes with a tenant: what waits for workers or tells of their work, what is kept for a day, and
     /// what lets somebody in for a while. Scheduled jobs do go: they are promises to people.
     private static let left: Set<String> = [
-        "outbox", "inbox", "job_status", "live_event", "dead_job", "job_unique", "recurring_firing", "idempotency",
+        "outbox", "inbox", "serial_line", "serial_job", "job_group", "job_backlog", "job_retry", "job_status",
+        "live_event", "dead_job", "job_unique", "recurring_firing", "idempotency",
         "import_chunk", "export", "export_piece", "session", "user_token", "totp", "recovery_code", "tenant_key",
     ]
     /// These go only where secrets are asked for.
