@@ -4,8 +4,8 @@ import Redis
 
 /// Ephemeral jobs, which PostgreSQL knows nothing of: what operators see of them is what lies in Redis now.
 extension QueueOperator {
-    /// How many jobs of a queue and phase are looked through for one of which only the id is known.
-    private static let lookedThrough = 5000
+    /// How many jobs of a queue and phase are looked through for those that Redis can't tell apart.
+    static let lookedThrough = 5000
 
     /// An ephemeral job's story; nil where it is not found, which may be because it is over.
     func ephemeral(_ id: UUID) async throws -> JobStory? {

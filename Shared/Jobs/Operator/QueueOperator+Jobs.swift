@@ -49,25 +49,20 @@ extension QueueOperator {
             try require(queue)
             for phase in phases where lines.count < filter.limit {
                 let room = filter.limit - lines.count
-                let found =
+                var found =
                     phase == .dead
                     ? try await dead(in: queue, filter, limit: room).map { ($0.tenant, $0.line) }
                     : try await live(phase, in: queue, filter, limit: room)
-                tenants += found.map { $0.0 }
-                lines += found.map { $0.1 }
                 if phase == .dead && found.count < room && filter.code == nil && filter.since == nil
                     && filter.until == nil
                 {
-                    let ephemeral = try await live(
-                        phase, in: queue, filter, limit: room - found.count, isEphemeral: true)
-                    tenants += ephemeral.map { $0.0 }
-                    lines += ephemeral.map { $0.1 }
+                    found += try await live(phase, in: queue, filter, limit: room - found.count, isEphemeral: true)
                 }
                 if phase == .delayed && found.count < room {
-                    let later = try await putOff(in: queue, filter, limit: room - found.count)
-                    tenants += later.map { $0.0 }
-                    lines += later.map { $0.1 }
+                    found += try await putOff(in: queue, filter, limit: room - found.count)
                 }
+                tenants += found.map { $0.0 }
+                lines += found.map { $0.1 }
             }
         }
         let names = try await slugs(tenants)
@@ -79,7 +74,7 @@ extension QueueOperator {
         _ phase: RedisQueue.Phase, in queue: String, _ filter: Filter, limit: Int, isEphemeral: Bool = false
     ) async throws -> [(TenantID, Line)] {
         // Names are told apart here: Redis gives more where one is asked for.
-        let wanted = filter.name == nil && !isEphemeral ? limit : 5000
+        let wanted = filter.name == nil && !isEphemeral ? limit : Self.lookedThrough
         let found = try await redisQueue(queue).jobs(phase, tenant: filter.tenant, limit: wanted).filter {
             (filter.name == nil || $0.job.name == filter.name) && (!isEphemeral || $0.job.isEphemeral)
         }
