@@ -60,7 +60,7 @@ public struct RetryDelay: Sendable, Equatable {
         (self.first, self.factor, self.longest) = (first, factor, longest)
     }
 
-    /// Seconds after so many failures. An outage, which is no failure, is waited for a step less than the first.
+    /// Seconds after so many failures.
     func seconds(after failures: UInt8) -> TimeInterval {
         min(longest, first * pow(factor, Double(failures) - 1))
     }

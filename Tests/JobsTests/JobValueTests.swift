@@ -136,6 +136,13 @@ struct JobFateTests {
             return
         }
         #expect(next.attempts == 2)
+        let patient = JobFate.after(
+            DatabaseError(code: .connectionLost, message: "away"), stop: nil, of: envelope,
+            delay: RetryDelay(first: 3600), jitter: 1)
+        guard case .again(JobFate.outageWait, _) = patient else {
+            Issue.record("an outage is over when it is over: \(patient)")
+            return
+        }
         #expect(fate(CancellationError()) == .handedBack)
         #expect(fate(JobTimeout(seconds: 1), stop: .abandoned) == .handedBack)
         guard case .again(5, let later) = fate(NotYet(seconds: 5), attempts: 2) else {

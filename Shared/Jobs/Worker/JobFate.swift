@@ -15,6 +15,9 @@ enum JobFate: Sendable, Equatable {
     /// worker after the other.
     static let crashLimit = 2
 
+    /// Seconds between tries while the database is away, which is no fault of the job and says nothing of when it can run.
+    static let outageWait: TimeInterval = 2
+
     /// Why a run was stopped from outside.
     enum Stop: Sendable, Equatable {
         case timeLimit(seconds: Int)
@@ -51,9 +54,11 @@ enum JobFate: Sendable, Equatable {
         if envelope.payloadIsElsewhere { envelope.payload = [] }
         if let wait = failure as? NotYet { return .again(after: wait.seconds, envelope) }
         let code = (failure as? DatabaseError)?.code
-        // An outage of the database is no fault of the job: it uses up no attempt.
-        let isOutage = code == .unavailable || code == .connectionLost
-        if !isOutage { envelope.attempts = envelope.attempts == 255 ? 255 : envelope.attempts + 1 }
+        // An outage uses up no attempt.
+        if code == .unavailable || code == .connectionLost {
+            return .again(after: outageWait * jitter, envelope)
+        }
+        envelope.attempts = envelope.attempts == 255 ? 255 : envelope.attempts + 1
         if let permanent = failure as? PermanentFailure {
             return .dead(envelope, code: permanent.code, message: permanent.message)
         }
