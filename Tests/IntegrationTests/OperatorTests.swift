@@ -381,6 +381,7 @@ struct OperatorTests {
         let worker = try #require(try await client.get(workers).json.array?.first?["name"]?.text)
         #expect(try await client.send("POST", "\(workers)/elsewhere-1-x-1/stop").status == 404)
         #expect(try await client.send("POST", "\(workers)/\(worker)/stop").status == 200)
-        try await eventually("it has left in good order") { try await client.get(workers).json.array?.isEmpty == true }
+        try await eventually("its lease is given back") { try await client.get(workers).json.array?.isEmpty == true }
+        #expect(try await platform.process("contacts work").finished(within: 30) == 0, "it has left in good order")
     }
 }

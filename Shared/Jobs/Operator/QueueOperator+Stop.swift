@@ -29,15 +29,17 @@ extension QueueOperator {
             throw OperatorRefusal(
                 "elsewhere", "\(name) runs on \(worker.host), this is \(here): stop it there, by its supervisor")
         }
-        guard Self.isWorker(pid) else {
+        guard Self.isWorker(pid, of: worker.queue) else {
             throw OperatorRefusal("gone", "process \(pid) is no worker any more; its lease will end by itself")
         }
         return WorkerProcess(name: name, host: here, pid: pid)
     }
 
     /// A number may have gone to another process since; in a container of its own, it is not seen from here at all.
-    private static func isWorker(_ pid: Int32) -> Bool {
+    private static func isWorker(_ pid: Int32, of queue: String) -> Bool {
         guard let line = FileManager.default.contents(atPath: "/proc/\(pid)/cmdline") else { return false }
-        return line.split(separator: 0).contains { $0.elementsEqual("work".utf8) }
+        let words = line.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+        let service = queue.prefix { $0 != "." }
+        return words.count > 1 && URL(filePath: words[0]).lastPathComponent == service && words[1] == "work"
     }
 }
