@@ -231,9 +231,9 @@ def redis_silent(platform):
 
 def disk_full(platform):
     platform.fill_disk()
-    time.sleep(6)
     if os.statvfs(platform.disk).f_bavail:
         raise RuntimeError("the disk was not full")
+    time.sleep(6)
     platform.free_disk()
 
 
