@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -113,8 +114,8 @@ def add(name, value, unit, target, ceiling=None, lower_is_better=False, least_ra
     met = value <= target if lower_is_better else value >= target
     if least_ratio is not None:
         met = met and ratio is not None and ratio >= least_ratio
-    line = {"name": name, "value": round(value, 2), "unit": unit, "ceiling": round(ceiling, 1) if ceiling else None,
-            "ratio": ratio, "target": target, "met": met}
+    line = {"name": name, "value": round(value, 2), "unit": unit,
+            "ceiling": float(f"{ceiling:.4g}") if ceiling else None, "ratio": ratio, "target": target, "met": met}
     results.append(line)
     print("  " + json.dumps(line), flush=True)
 
@@ -220,12 +221,6 @@ def enqueue():
         least_ratio=0.7)
 
 
-def waits(jobs, worker, *words):
-    """Milliseconds from hand-over to start of each job that trickled in, sorted."""
-    at = part("trickle", "--jobs", jobs, *words)["at"]
-    return at, worker
-
-
 def matched(at, seen, tag="trickle"):
     starts = {}
     for line in seen["lines"]:
@@ -238,15 +233,49 @@ def quantile(values, q):
     return values[min(len(values) - 1, int(len(values) * q))] if values else float("inf")
 
 
+BARE_RECEIVER = """
+import socket, sys, time
+line = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+for _ in range(int(sys.argv[2])):
+    line.sendall(b"*3\\r\\n$5\\r\\nBLPOP\\r\\n$4\\r\\nbare\\r\\n$1\\r\\n0\\r\\n")
+    sent = float(line.recv(4096).split()[-1])
+    line.sendall(b"*1\\r\\n$4\\r\\nPING\\r\\n")
+    line.recv(4096)
+    print((time.time() - sent) * 1000)
+"""
+
+
+def bare_waits(jobs, interval):
+    """What the machine and Redis alone take of an idle worker's wait: milliseconds from a push until a process that
+    waits for it was told, asked once more, and had its answer."""
+    receiver = subprocess.Popen([sys.executable, "-c", BARE_RECEIVER, options.redis_port, str(jobs)],
+                                stdout=subprocess.PIPE, text=True)
+    time.sleep(0.5)
+    with socket.create_connection(("127.0.0.1", int(options.redis_port))) as line:
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        begin = time.time()
+        for number in range(1, jobs + 1):
+            now = repr(time.time()).encode()
+            line.sendall(b"*3\r\n$5\r\nRPUSH\r\n$4\r\nbare\r\n$%d\r\n%s\r\n" % (len(now), now))
+            line.recv(64)
+            time.sleep(max(0, begin + number * interval / 1000 - time.time()))
+    out, _ = receiver.communicate(timeout=60)
+    return [float(found) for found in out.split()]
+
+
 def wait():
     for kind, words, median, tail in (("ephemeral", ["--ephemeral"], 0.8, 1.5), ("transactional", [], 2, 4)):
         clean()
+        bare = bare_waits(500, 5)
         worker = Worker(16)
         time.sleep(1)
         at = part("trickle", "--jobs", 1000, "--interval", 5, *words)["at"]
         found = matched(at, worker.stop())
-        add(f"enqueue to start, {kind}, p50", quantile(found, 0.5), "ms", median, lower_is_better=True)
-        add(f"enqueue to start, {kind}, p99", quantile(found, 0.99), "ms", tail, lower_is_better=True)
+        bare = sorted(bare + bare_waits(500, 5))
+        for name, q, target in (("p50", 0.5, median), ("p99", 0.99, tail)):
+            add(f"enqueue to start, {kind}, {name}", quantile(found, q), "ms", target, quantile(bare, q),
+                lower_is_better=True)
     load_curve()
 
 
