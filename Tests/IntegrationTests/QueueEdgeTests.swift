@@ -124,6 +124,30 @@ struct QueueEdgeTests {
         try await bench.stop()
     }
 
+    @Test("what found no room is told by its place, however tenants and priorities are mixed; tries say what was known")
+    func positions() async throws {
+        let bench = try await QueueBench()
+        let queue = try await queue(bench)
+        let (one, other) = (bench.tenants[0], bench.tenants[1])
+        var jobs = zip(try envelopes(0..<12, one), try envelopes(20..<32, other)).flatMap { [$0, $1] }
+        for index in stride(from: 1, to: 12, by: 2) { jobs[2 * index].priority = .low }
+        let mixed = try await queue.enqueue(jobs.map { ($0, nil) }, window: 10)
+        // Each tenant's first ten in the order in which they were sent, which puts what is alike together.
+        #expect(Set(mixed.refused) == [18, 22, 21, 23] && mixed.added == 20, "\(mixed)")
+        #expect(mixed.known.isEmpty)
+        let tries = try await queue.enqueue(jobs.map { ($0, nil) }, window: 11, from: .tries)
+        #expect(Set(tries.known) == Set(jobs.indices).subtracting(mixed.refused) && tries.added == 2, "\(tries)")
+        #expect(Set(tries.refused) == [22, 23])
+        // A refused job of a backlog closes the window to new ones; a refused try does not, it has its place.
+        let third = TenantID(3)
+        let more = try envelopes(40..<44, third)
+        #expect(try await queue.enqueue([(more[0], nil), (more[1], nil)], window: 1, from: .tries).refused == [1])
+        #expect(try await queue.enqueue([(more[2], nil)], window: 2).refused.isEmpty)
+        #expect(try await queue.enqueue([(more[1], nil), (more[3], nil)], window: 2).refused == [0, 1])
+        #expect(try await queue.enqueue([(more[3], nil)], window: 5).refused == [0])
+        try await bench.stop()
+    }
+
     @Test("a tenant of which all was cancelled leaves its place in a fetch to the next in line")
     func places() async throws {
         let bench = try await QueueBench()

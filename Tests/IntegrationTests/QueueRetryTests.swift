@@ -133,8 +133,12 @@ struct QueueRetryTests {
         #expect(try await fetch(queue) == [job])
         let before = job
         job.attempts = 6
+        job.runsAlone = true
         try await putOff(job, by: -1, bench)
-        #expect(try await retries(bench).bringBack() == 0)
+        let other = try await written(2, bench, tenant: tenant)
+        try await putOff(other, by: 0, bench)
+        #expect(try await retries(bench).bringBack() == 1, "the other is held back by none")
+        #expect(try await fetch(queue).map(\.id) == [other.id])
         #expect(try await count(bench, tenant) == 1, "only now does the worker tell of it")
         #expect(try await fetch(queue, [.init(before, .putOff(job), measured: 5)]).isEmpty)
         #expect(try await retries(bench).bringBack() == 0, "it is looked at again in a while")
@@ -143,17 +147,18 @@ struct QueueRetryTests {
         #expect(try await count(bench, tenant) == 0)
         let again = try await fetch(queue)
         #expect(again.map(\.id) == [job.id] && again.map(\.attempts) == [6])
+        #expect(again.map(\.runsAlone) == [true])
         try await bench.stop()
     }
 
-    @Test("what was cancelled meanwhile is not brought back")
+    @Test("what is cancelled waits no more; a try put off by a worker that had yet to hear of it is not brought back")
     func cancelled() async throws {
         let bench = try await QueueBench()
         let job = try await written(1, bench, tenant: bench.tenants[0])
         try await putOff(job, by: Self.hour, bench)
         try await bench.desk.cancel(job.id)
-        _ = try await bench.database.query(
-            tenant: bench.tenants[0], Statement("update platform.job_retry set due = now() where tenant_id = $1", [1]))
+        #expect(try await count(bench, bench.tenants[0]) == 0)
+        try await putOff(job, by: 0, bench)
         #expect(try await retries(bench).bringBack() == 0)
         #expect(try await count(bench, bench.tenants[0]) == 0)
         #expect(try await RedisQueue(name: ProbeJob.queue, redis: bench.client).depth().waiting == 0)
@@ -179,6 +184,7 @@ struct QueueRetryTests {
         #expect(try await retries(bench).bringBack() == 1)
         #expect(try await count(bench, busy) == 1500)
         #expect(try await count(bench, quiet) == 0)
+        #expect(try await retries(bench).bringBack() == 0, "what was refused is not asked for again at once")
         #expect(try await queue.jobs(.waiting, tenant: quiet).count + queue.jobs(.delayed, tenant: quiet).count == 1)
         try await bench.stop()
     }

@@ -1,7 +1,9 @@
 import Database
 import Foundation
-import Jobs
+import TestSupport
 import Testing
+
+@testable import Jobs
 
 @Suite("Queues: jobs for later")
 struct QueueScheduleTests {
@@ -26,6 +28,28 @@ struct QueueScheduleTests {
         let left = try await bench.database.query(
             tenant: bench.tenants[0], Statement("select key from contacts.scheduled_job where tenant_id = $1", [1]))
         #expect(left.count == 1 && left.text(0, 0) == "k3")
+        try await bench.stop()
+    }
+
+    @Test("a job that was scheduled as it was enqueued is not pushed as well, however soon its minute begins")
+    func aroundTheHorizon() async throws {
+        let bench = try await QueueBench()
+        let tenant = bench.tenants[0]
+        let far = try PendingJob(
+            ProbeJob(number: 1), runAt: Date(timeIntervalSinceNow: Outbox.horizon + 0.5))
+        let near = try PendingJob(ProbeJob(number: 2))
+        _ = try await bench.database.batch(
+            tenant: tenant, bench.outbox.statements(for: [far, near], tenant: tenant))
+        try await Task.sleep(for: .milliseconds(700))
+        bench.outbox.push([far, near], tenant: tenant)
+        bench.start(bench.outbox)
+        let queue = RedisQueue(name: ProbeJob.queue, redis: bench.client)
+        try await eventually("one is pushed, the other comes from its table, under another id") {
+            let depth = try await queue.depth()
+            return depth.waiting == 1 && depth.delayed > 0
+        }
+        let delayed = try await queue.jobs(.delayed)
+        #expect(delayed.count == 1 && delayed[0].job.id != far.id)
         try await bench.stop()
     }
 

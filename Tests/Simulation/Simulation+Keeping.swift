@@ -163,13 +163,16 @@ extension Simulation {
         }
         try await turn(me)
         let result = try await queue.enqueue(
-            due.map { ($0.envelope, $0.due) }, window: plan.window, fromBacklog: true)
-        let placed = due.indices.filter { !result.refused.contains($0) }.map { due[$0].envelope.id }
-        note("brought back \(placed.map(\.short)), \(result.added) new")
-        var lookAgain: Date?
-        if result.added != placed.count { lookAgain = now.addingTimeInterval(3) }
+            due.map { ($0.envelope, $0.due) }, window: plan.window, from: .tries)
+        note("brought back \(due.map(\.envelope.id.short)), \(result.added) new, refused \(result.refused)")
+        let (refused, known) = (Set(result.refused), Set(result.known))
+        let ends = due.indices.map { position in
+            let again = refused.contains(position) ? 1.0 : known.contains(position) ? 3.0 : nil
+            return FakePostgres.Write.retryEnds(
+                due[position].envelope.id, lookAgain: again.map { now.addingTimeInterval($0) })
+        }
         try await turn(me)
-        try postgres.write(placed.map { .retryEnds($0, lookAgain: lookAgain) }, in: xid, at: elapsed)
+        try postgres.write(ends, in: xid, at: elapsed)
         try await turn(me)
         try postgres.commit(xid)
     }
@@ -190,7 +193,7 @@ extension Simulation {
             let rows = postgres.unfinished(after: since, of: tenant, limit: room)
             try await turn(me)
             let result = try await queue.enqueue(
-                rows.map { ($0.envelope, $0.runAt) }, window: plan.window, fromBacklog: true)
+                rows.map { ($0.envelope, $0.runAt) }, window: plan.window, from: .backlog)
             let isEmpty = rows.count < room && result.refused.isEmpty
             let reached =
                 result.refused.min().map { $0 > 0 ? rows[$0 - 1].envelope.id : since } ?? rows.last?.envelope.id

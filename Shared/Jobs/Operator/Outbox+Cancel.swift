@@ -38,7 +38,8 @@ extension Outbox {
     ) async throws(DatabaseError) -> Bool {
         let ending = end("state = 'cancelled', finished_at = now()", [tenant.parameter, .uuid(id)])
         let turn = turnEnded(id, tenant: tenant)
-        let results = try await database.batch(tenant: tenant, [claim, ending, turn] + (leaving.map { [$0] } ?? []))
+        let results = try await database.batch(
+            tenant: tenant, [claim, ending, turn, Retries.forget(id, tenant: tenant)] + (leaving.map { [$0] } ?? []))
         pushNext(in: results[2])
         if let user = results[1].firstUser { live.tell(user, tenant) }
         return results[1].count == 1

@@ -77,7 +77,7 @@ struct Backlog: Sendable {
                 until: .v7LowerBound(at: Date(timeIntervalSinceNow: 86_400)), pace: pace)
             let jobs = try await look.next(room) { try await transaction.query($0) }
             let result = try await queue.enqueue(
-                seal.sealed(jobs.map { ($0.envelope, $0.runAt) }), fromBacklog: true)
+                seal.sealed(jobs.map { ($0.envelope, $0.runAt) }), from: .backlog)
             let hasRoom = result.refused.isEmpty
             let isEmpty = look.isOver && hasRoom
             let reached = result.refused.min().map { $0 > 0 ? jobs[$0 - 1].envelope.id : since } ?? look.reached

@@ -15,8 +15,11 @@ struct Retries: Sendable {
     static let nearest: TimeInterval = 10
     /// How many seconds before it is due a try goes back to Redis, which keeps the time to the millisecond.
     private static let lead: TimeInterval = 5
-    /// When a try that Redis knew already is looked at again: by then it knows that the job failed.
-    private static let lookAgain: TimeInterval = 30
+    /// Seconds until a try that found no room in its tenant's window is looked at again.
+    private static let refusedAgain: TimeInterval = 10
+    /// Seconds until a try that Redis knew already is looked at again: by then it has heard that the job failed. Told
+    /// only after a try was forgotten here, the job would be nowhere.
+    private static let knownAgain: TimeInterval = 30
     private static let limit = 1000
 
     /// Writes down that a job is tried again in `seconds`, as `envelope` stands now.
@@ -27,56 +30,56 @@ struct Retries: Sendable {
             tenant: envelope.tenant,
             Statement(
                 """
-                insert into platform.job_retry as r (tenant_id, job_id, queue, name, origin, attempts, crashes, due)
-                values ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8))
+                insert into platform.job_retry as r
+                    (tenant_id, job_id, queue, name, origin, attempts, crashes, runs_alone, due)
+                values ($1, $2, $3, $4, $5, $6, $7, $8, now() + make_interval(secs => $9))
                 on conflict (tenant_id, job_id) do update
                 set attempts = greatest(r.attempts, excluded.attempts),
-                    crashes = greatest(r.crashes, excluded.crashes), due = excluded.due
+                    crashes = greatest(r.crashes, excluded.crashes),
+                    runs_alone = r.runs_alone or excluded.runs_alone, due = excluded.due
                 """,
                 [
                     envelope.tenant.parameter, .uuid(envelope.id), .text(queue), .text(envelope.name),
-                    .text(envelope.origin), .int(Int(envelope.attempts)), .int(Int(envelope.crashes)), .double(seconds),
+                    .text(envelope.origin), .int(Int(envelope.attempts)), .int(Int(envelope.crashes)),
+                    .bool(envelope.runsAlone), .double(seconds),
                 ]))
     }
 
-    /// Sends what is due soon to Redis. Gives how many jobs.
-    ///
-    /// A tenant whose window is full keeps its own back, and nobody else's.
-    func bringBack() async throws -> Int {
-        var full: Set<TenantID> = []
-        var sent = 0
-        while true {
-            let (found, refused, added) = try await bringBack(except: full)
-            sent += added
-            full.formUnion(refused)
-            if found < Self.limit { return sent }
-        }
+    /// A job that is over waits for no try.
+    static func forget(_ job: UUID, tenant: TenantID) -> Statement {
+        Statement(
+            "delete from platform.job_retry where tenant_id = $1 and job_id = $2", [tenant.parameter, .uuid(job)])
     }
 
-    /// One transaction: a worker whose job fails again meanwhile waits, and then writes its row anew.
-    private func bringBack(except full: Set<TenantID>) async throws -> (found: Int, refused: Set<TenantID>, added: Int)
-    {
+    /// Sends what is due soon to Redis. Gives how many jobs.
+    func bringBack() async throws -> Int {
+        var sent = 0
+        while let added = try await bringSomeBack() { sent += added }
+        return sent
+    }
+
+    /// One transaction: a worker whose job fails again meanwhile waits, and then writes its row anew. Nil where nothing
+    /// is due; what it looked at is either forgotten or due later.
+    private func bringSomeBack() async throws -> Int? {
         try await database.withoutTenant { transaction in
             let rows = try await transaction.query(
                 Statement(
-                    "select * from platform.due_retries($1, now() + make_interval(secs => $2), $3, $4::bigint[])",
-                    [.text(queue.name), .double(Self.lead), .int(Self.limit), .array(full.map(\.description))]))
-            if rows.isEmpty { return (0, [], 0) }
+                    "select * from platform.due_retries($1, now() + make_interval(secs => $2), $3)",
+                    [.text(queue.name), .double(Self.lead), .int(Self.limit)]))
+            if rows.isEmpty { return nil }
             let jobs = OutboxRow.retries(in: rows, queue: queue.name)
-            let result = try await queue.enqueue(seal.sealed(jobs), fromBacklog: true)
-            let refused = Set(result.refused)
-            let placed = jobs.indices.filter { !refused.contains($0) }.map { jobs[$0].0 }
-            // What Redis knew already may be a job of which a worker has yet to tell that it failed: told then, it would be
-            // nowhere. Which of them, nobody says.
-            let areNew = result.added == placed.count
+            let result = try await queue.enqueue(seal.sealed(jobs), from: .tries)
+            var again = [Double?](repeating: nil, count: jobs.count)
+            for position in result.refused { again[position] = Self.refusedAgain }
+            for position in result.known { again[position] = Self.knownAgain }
             transaction.later(
                 Statement(
-                    "select platform.end_retries($1, $2::bigint[], $3::uuid[], now() + make_interval(secs => $4))",
+                    "select platform.end_retries($1, $2::bigint[], $3::uuid[], $4::double precision[])",
                     [
-                        .text(queue.name), .array(placed.map(\.tenant.description)),
-                        .array(placed.map(\.id.lowercased)), areNew ? .null : .double(Self.lookAgain),
+                        .text(queue.name), .array(jobs.map(\.0.tenant.description)),
+                        .array(jobs.map(\.0.id.lowercased)), .array(again.map { $0.map { String($0) } }),
                     ]))
-            return (rows.count, Set(refused.map { jobs[$0].0.tenant }), result.added)
+            return result.added
         }
     }
 }
@@ -85,13 +88,15 @@ extension OutboxRow {
     /// Jobs with what their earlier tries left behind, and when the next is due.
     fileprivate static func retries(in rows: Rows, queue: String) -> [(JobEnvelope, runAt: Date?)] {
         let columns = rows.columnNames
-        func number(_ row: Int, _ name: String) -> Double {
-            columns.firstIndex(of: name).flatMap { rows.text(row, $0) }.flatMap(Double.init) ?? 0
+        func text(_ row: Int, _ name: String) -> String? {
+            columns.firstIndex(of: name).flatMap { rows.text(row, $0) }
         }
+        func number(_ row: Int, _ name: String) -> Double { text(row, name).flatMap(Double.init) ?? 0 }
         return all(in: rows, queue: queue).enumerated().map { row, found in
             var envelope = found.envelope
             envelope.attempts = UInt8(clamping: Int(number(row, "attempts")))
             envelope.crashes = UInt8(clamping: Int(number(row, "crashes")))
+            envelope.runsAlone = text(row, "runs_alone") == "t"
             let wait = number(row, "wait")
             return (envelope, runAt: wait > 0 ? Date(timeIntervalSinceNow: wait) : nil)
         }

@@ -203,7 +203,10 @@ extension QueueScripts {
                         redis.call('ZADD', P .. 'act', h.at, h.id)
                     end
                 end
-                if #gone > 0 then redis.call('ZREM', P .. 'act', unpack(gone)) end
+                -- In pieces: all of a thousand tenants may have had nothing but cancelled jobs.
+                for i = 1, #gone, 1000 do
+                    redis.call('ZREM', P .. 'act', unpack(gone, i, math.min(i + 999, #gone)))
+                end
             end
             local more = 0
             -- A quiet worker may have heard the bell in the place of one that can run what it rang for.

@@ -152,16 +152,17 @@ enum QueueScripts {
 
     /// Adds jobs.
     ///
-    /// Arguments: the window (how many jobs of a tenant may wait here; 0 for any number), `refill` where they come from
-    /// the backlog, then groups of jobs of one tenant, priority and time: tenant, priority, due in ms or 0, `1` for
-    /// ephemeral jobs (which nothing else holds: they are taken always, and not remembered), how many, and the jobs.
+    /// Arguments: the window (how many jobs of a tenant may wait here; 0 for any number), where they come from
+    /// (`RedisQueue.Source`), then groups of jobs of one tenant, priority and time: tenant, priority, due in ms or 0, `1`
+    /// for ephemeral jobs (which nothing else holds: they are taken always, and not remembered), how many, and the jobs.
     /// Known ids are left alone. Once a tenant's window was full, it takes jobs from the backlog alone until that is
-    /// empty, so that none overtakes those that waited longer, but for those of high priority. Gives how many were new, then the positions, from 0
-    /// over all groups, of those that found no room.
+    /// empty, so that none overtakes those that waited longer, but for those of high priority, and tries, which waited
+    /// before. Gives how many were new, then the positions, from 0 over all groups, of those that found no room, and, of
+    /// tries, of those that were known.
     static let enqueue = RedisScript(
         enqueueBehind + prelude + """
-            local window, isRefill = tonumber(ARGV[1]), ARGV[2] == 'refill'
-            local added, woken, touched, refused, position, at = 0, false, {}, {}, 0, 3
+            local window, source = tonumber(ARGV[1]), ARGV[2]
+            local added, woken, touched, refused, there, position, at = 0, false, {}, {}, {}, 0, 3
             while at <= #ARGV do
                 local tenant, priority, due = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
                 local isEphemeral, count = ARGV[at + 3] == '1', tonumber(ARGV[at + 4])
@@ -179,7 +180,7 @@ enum QueueScripts {
                         -- A tenth more for what is urgent: behind a backlog it overtakes, as it does here.
                         room = math.max(0, window + math.ceil(window / 10) - waiting(s) - s.delayed)
                     elseif window > 0 then
-                        room = s.spilled and not isRefill and 0 or math.max(0, window - waiting(s) - s.delayed)
+                        room = s.spilled and source == 'new' and 0 or math.max(0, window - waiting(s) - s.delayed)
                     end
                     for i = 1, count do
                         if known[i] == 0 and not taken[ids[i]] then
@@ -188,10 +189,14 @@ enum QueueScripts {
                                 taken[ids[i]] = true
                                 taken[#taken + 1] = ids[i]
                             else
-                                s.spilled = true
-                                touch(tenant)
+                                if source ~= 'tries' then
+                                    s.spilled = true
+                                    touch(tenant)
+                                end
                                 refused[#refused + 1] = position + i - 1
                             end
+                        elseif source == 'tries' then
+                            there[#there + 1] = position + i - 1
                         end
                     end
                     if #taken > 0 then redis.call('SADD', P .. 'u', unpack(taken)) end
@@ -218,7 +223,7 @@ enum QueueScripts {
             end
             save()
             if woken then ring() end
-            return {added, unpack(refused)}
+            return {added, refused, there}
             """)
 
     /// What an enqueue of one ephemeral job begins with: behind others of its tenant, the job changes nothing but how many

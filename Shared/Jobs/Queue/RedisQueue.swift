@@ -77,6 +77,19 @@ package struct RedisQueue: Sendable {
         package var added = 0
         /// Positions of those for which their tenant's window had no room: the backlog keeps them.
         package var refused: [Int] = []
+        /// Of tries: positions of those that Redis had already.
+        package var known: [Int] = []
+    }
+
+    /// Where jobs that are enqueued come from.
+    package enum Source: String, Sendable {
+        /// From whoever enqueues them, or a repair.
+        case new
+        /// From their tenant's backlog: they may fill the window first.
+        case backlog
+        /// Tries that were put off: as from the backlog, but what is refused has its place already, and is not missing
+        /// in it.
+        case tries
     }
 
     /// What a tenant may do in a queue.
@@ -147,10 +160,9 @@ package struct RedisQueue: Sendable {
     /// - Parameters:
     ///   - window: how many jobs of one tenant may wait in Redis; 0 for any number. Ephemeral jobs are never refused:
     ///     nothing else holds them.
-    ///   - fromBacklog: the jobs come from there, and may fill the window first.
     @discardableResult
     package func enqueue(
-        _ jobs: [(JobEnvelope, runAt: Date?)], window: Int = RedisQueue.window, fromBacklog: Bool = false
+        _ jobs: [(JobEnvelope, runAt: Date?)], window: Int = RedisQueue.window, from source: Source = .new
     ) async throws(RedisError) -> Enqueued {
         var result = Enqueued()
         let pieces: [Int: [Int]] =
@@ -162,12 +174,17 @@ package struct RedisQueue: Sendable {
                 let pieces = stride(from: start, to: end, by: Self.piece).map { first in
                     Self.groups(jobs, positions[first..<min(first + Self.piece, end)])
                 }
-                let calls = pieces.map { Self.arguments(of: $0, jobs, window: window, fromBacklog: fromBacklog) }
+                let calls = pieces.map { Self.arguments(of: $0, jobs, window: window, from: source) }
                 let replies = try await scripts.run(QueueScripts.enqueue, keys: [prefix(shard)], calls: calls)
                 for (piece, reply) in zip(pieces, replies) {
                     let sent = piece.flatMap(\.positions)
-                    result.added += reply.array?.first?.int ?? 0
-                    result.refused += (reply.array ?? []).dropFirst().compactMap { $0.int.map { sent[$0] } }
+                    let parts = reply.array ?? []
+                    func positions(_ part: Int) -> [Int] {
+                        parts.count > part ? (parts[part].array ?? []).compactMap { $0.int.map { sent[$0] } } : []
+                    }
+                    result.added += parts.first?.int ?? 0
+                    result.refused += positions(1)
+                    result.known += positions(2)
                 }
                 start = end
             }
@@ -183,9 +200,9 @@ package struct RedisQueue: Sendable {
 
     private static func arguments(
         of piece: [(kind: Kind, positions: [Int])], _ jobs: [(JobEnvelope, runAt: Date?)], window: Int,
-        fromBacklog: Bool
+        from source: Source
     ) -> [RedisArgument] {
-        var arguments: [RedisArgument] = [.int(window), fromBacklog ? "refill" : ""]
+        var arguments: [RedisArgument] = [.int(window), .text(source.rawValue)]
         arguments.reserveCapacity(2 + 5 * piece.count + Self.piece)
         for (kind, group) in piece {
             arguments += [
