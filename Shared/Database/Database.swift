@@ -24,21 +24,23 @@ package struct TenantID: Hashable, Sendable, Codable, CustomStringConvertible {
 /// A pool of connections to one PostgreSQL database, each with a thread of its own.
 ///
 /// Two ways in. `batch` is for requests whose statements are known beforehand: they travel in one round trip, several
-/// callers' requests share one pipeline, and each is its own transaction. `withTenant` and `withoutTenant` lease a
-/// connection for an interactive transaction. Close the pool when done: its threads live until then.
+/// callers' requests share one pipeline, and each is its own transaction. Those that only read have pipelines of their
+/// own, where none waits behind a write that waits for a lock. `withTenant` and `withoutTenant` lease a connection for an
+/// interactive transaction. Close the pool when done: its threads live until then.
 package final class Database: Sendable {
     /// Where and how to connect.
     package let settings: ConnectionSettings
     private let logger: Logger
-    private let batches = BlockingQueue<BatchRequest>()
+    private let reads: Pipelines
+    private let writes: Pipelines
     private let leases: LeasePool
-    private let pipelined: Int
 
     /// Starts the pool's threads. Connections are opened when first needed, so a database that is down does not keep a
     /// process from starting.
     ///
     /// - Parameters:
-    ///   - pipelined: connections that serve `batch`.
+    ///   - pipelined: connections that serve `batch`: so many for what only reads, and as many for the rest. Up to four
+    ///     more of each are opened while all of them stand still.
     ///   - interactive: connections that can be leased, and so the number of interactive transactions at one time.
     ///   - leaseTimeout: how long a caller waits for a connection before it is told `.unavailable`.
     package init(
@@ -47,16 +49,12 @@ package final class Database: Sendable {
     ) {
         self.settings = settings
         self.logger = logger
-        self.pipelined = pipelined
+        reads = Pipelines(settings: settings, size: pipelined)
+        writes = Pipelines(settings: settings, size: pipelined)
         leases = LeasePool(settings: settings, size: interactive, timeout: leaseTimeout)
-        for _ in 0..<pipelined {
-            OSThread.start { [batches, settings] in
-                Self.serve(batches, Connection(settings: settings, canceller: Canceller()))
-            }
-        }
     }
 
-    /// One of the two ways in, as it stands now.
+    /// One of the ways in, as it stands now.
     package struct Pool: Sendable {
         package let name: String
         package let connections: Int
@@ -67,14 +65,16 @@ package final class Database: Sendable {
     /// How busy the connections are.
     package var pools: [Pool] {
         [
-            Pool(name: "pipelined", connections: pipelined, waiting: batches.count),
+            Pool(name: "reading", connections: reads.connections, waiting: reads.waiting),
+            Pool(name: "writing", connections: writes.connections, waiting: writes.waiting),
             Pool(name: "interactive", connections: leases.size, waiting: leases.waiting),
         ]
     }
 
     /// Refuses further requests; what is under way ends first.
     package func close() {
-        batches.close()
+        reads.close()
+        writes.close()
         leases.close()
     }
 
@@ -94,7 +94,7 @@ package final class Database: Sendable {
             let result: Result<[Rows], DatabaseError> = await withCheckedContinuation { continuation in
                 let request = BatchRequest(
                     tenant: tenant, statements: statements, isReadOnly: readOnly, reply: continuation)
-                if !batches.push(request) {
+                if !(readOnly ? reads : writes).push(request) {
                     continuation.resume(
                         returning: .failure(DatabaseError(code: .unavailable, message: "the database pool is closed")))
                 }
@@ -119,66 +119,6 @@ package final class Database: Sendable {
 
     static func setTenant(_ tenant: TenantID) -> Statement {
         Statement("select set_config('app.tenant_id', $1, true)", [tenant.parameter])
-    }
-
-    private struct BatchRequest: Sendable {
-        let tenant: TenantID?
-        let statements: [Statement]
-        let isReadOnly: Bool
-        let reply: CheckedContinuation<Result<[Rows], DatabaseError>, Never>
-    }
-
-    /// A batch thread's life: whatever waits, up to 16 requests, goes out in one pipeline.
-    private static func serve(_ queue: BlockingQueue<BatchRequest>, _ connection: Connection) {
-        while true {
-            let requests = queue.take(upTo: 16)
-            if requests.isEmpty { break }
-            let groups = transactions(requests)
-            let results = connection.run(groups.map { statements(of: $0) })
-            for (group, result) in zip(groups, results) {
-                if case .failure(let error) = result, group.count > 1, error.code != .connectionLost {
-                    // One's fault must not become the others': each is tried alone.
-                    let alone = connection.run(group.map { statements(of: [$0]) })
-                    for (request, result) in zip(group, alone) { reply(result, to: [request]) }
-                } else {
-                    reply(result, to: group)
-                }
-            }
-        }
-        connection.close()
-    }
-
-    /// Which requests share a transaction. A write has its own; those that only read, for one tenant, share one: to
-    /// set the tenant and to open and end a transaction costs as much as to fetch a row by its key.
-    private static func transactions(_ requests: [BatchRequest]) -> [[BatchRequest]] {
-        var groups: [[BatchRequest]] = []
-        var readers: [TenantID?: Int] = [:]
-        for request in requests {
-            if request.isReadOnly, let group = readers[request.tenant] {
-                groups[group].append(request)
-            } else {
-                if request.isReadOnly { readers[request.tenant] = groups.count }
-                groups.append([request])
-            }
-        }
-        return groups
-    }
-
-    private static func statements(of group: [BatchRequest]) -> [Statement] {
-        (group[0].tenant.map { [setTenant($0)] } ?? []) + group.flatMap(\.statements)
-    }
-
-    /// Gives each of a group its own rows, or all of them the error.
-    private static func reply(_ result: Result<[Rows], DatabaseError>, to group: [BatchRequest]) {
-        guard case .success(let rows) = result else {
-            for request in group { request.reply.resume(returning: result) }
-            return
-        }
-        var next = group[0].tenant == nil ? 0 : 1
-        for request in group {
-            request.reply.resume(returning: .success(Array(rows[next..<next + request.statements.count])))
-            next += request.statements.count
-        }
     }
 
     // MARK: Interactive transactions

@@ -43,7 +43,9 @@ package struct ServiceConfiguration: Sendable {
             meaning:
                 "connection string of the services' own roles, with {service} where the name belongs, for `guanxi autoscale --apply`"
         ),
-        Key(name: "database.pipelined", defaultValue: "2", meaning: "connections that carry pipelined requests"),
+        Key(
+            name: "database.pipelined", defaultValue: "2",
+            meaning: "connections for pipelined requests that only read, and as many for the others"),
         Key(name: "database.interactive", defaultValue: "8", meaning: "connections for interactive transactions"),
         Key(
             name: "redis.url", defaultValue: "redis://127.0.0.1:6379",

@@ -6,7 +6,7 @@
 
 /// A first-in, first-out queue between tasks, which push, and threads, which block until there is something to take.
 ///
-/// `@unchecked Sendable`: every access to `items` and `closed` happens with `mutex` held; the mutex and condition live
+/// `@unchecked Sendable`: every access to what varies happens with `mutex` held; the mutex and condition live
 /// in memory allocated once in `init` and freed in `deinit`, so their addresses never change.
 package final class BlockingQueue<Element: Sendable>: @unchecked Sendable {
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
@@ -14,6 +14,9 @@ package final class BlockingQueue<Element: Sendable>: @unchecked Sendable {
     private var items: [Element] = []
     private var head = 0
     private var closed = false
+    /// How many threads wait for an element.
+    private var takers = 0
+    private var lastTaken = ContinuousClock.now
 
     /// An open, empty queue.
     package init() {
@@ -44,9 +47,11 @@ package final class BlockingQueue<Element: Sendable>: @unchecked Sendable {
     package func take(upTo limit: Int) -> [Element] {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
+        takers += 1
         while head == items.count && !closed {
             pthread_cond_wait(condition, mutex)
         }
+        takers -= 1
         return removeFirst(limit)
     }
 
@@ -60,9 +65,11 @@ package final class BlockingQueue<Element: Sendable>: @unchecked Sendable {
 
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
+        takers += 1
         while head == items.count && !closed {
             if pthread_cond_timedwait(condition, mutex, &deadline) == ETIMEDOUT { break }
         }
+        takers -= 1
         return removeFirst(limit)
     }
 
@@ -78,6 +85,13 @@ package final class BlockingQueue<Element: Sendable>: @unchecked Sendable {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
         return items.count - head
+    }
+
+    /// For how many seconds every thread that takes has been away; 0 while one waits.
+    package var unattended: Double {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        return takers > 0 ? 0 : (.now - lastTaken) / .seconds(1)
     }
 
     /// True once `close()` was called.
@@ -96,6 +110,7 @@ package final class BlockingQueue<Element: Sendable>: @unchecked Sendable {
     }
 
     private func removeFirst(_ limit: Int) -> [Element] {
+        lastTaken = .now
         let end = Swift.min(items.count, head + limit)
         let taken = Array(items[head..<end])
         head = end

@@ -33,6 +33,44 @@ struct DatabaseTests {
         #expect(count.bool(0, 1) == true)
     }
 
+    @Test("reads, and writes that come later, go past writes that wait for a lock")
+    func pastALock() async throws {
+        let test = try await TestDatabase()
+        let database = test.pool(role: "postgres")
+        let owner = test.pool(role: "postgres")
+        defer {
+            database.close()
+            owner.close()
+        }
+        for table in ["held", "free"] {
+            _ = try await owner.query(tenant: nil, Statement("create table public.\(table) (n int)"))
+        }
+        let blocked = try await owner.withoutTenant { transaction in
+            _ = try await transaction.query(Statement("lock table public.held"))
+            let waiting = Statement(
+                "select count(*) from pg_locks where not granted and relation = 'public.held'::regclass")
+            var blocked: [Task<Int, any Error>] = []
+            // One for each of its connections.
+            for number in 1...2 {
+                blocked.append(
+                    Task {
+                        try await database.query(tenant: nil, Statement("insert into public.held values (1)")).affected
+                    })
+                try await eventually("it waits for the lock") {
+                    try await owner.query(tenant: nil, waiting).int(0, 0) == number
+                }
+            }
+            let read = try await database.query(tenant: nil, Statement("select 1"), readOnly: true)
+            #expect(read.count == 1)
+            try await Task.sleep(for: .milliseconds(60))
+            _ = try await database.query(tenant: nil, Statement("insert into public.free values (1)"))
+            #expect(try await owner.query(tenant: nil, waiting).int(0, 0) == 2, "they wait still")
+            #expect(database.pools.map(\.connections).starts(with: [2, 3]))
+            return blocked
+        }
+        for task in blocked { #expect(try await task.value == 1) }
+    }
+
     @Test("values of every kind come back as they went in")
     func values() async throws {
         let database = try await TestDatabase().pool(role: "postgres")

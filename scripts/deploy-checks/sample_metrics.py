@@ -56,7 +56,7 @@ def text(turn):
             "guanxi_http_request_seconds", f'method="GET",route="/v1/contacts",status="{status}"', count)
     lines += ["# TYPE guanxi_outbox_lag_seconds gauge", 'guanxi_outbox_lag_seconds{service="contacts"} 0']
     lines += ["# TYPE guanxi_event_streams gauge", "guanxi_event_streams 3"]
-    for pool in ("pipelined", "interactive"):
+    for pool in ("reading", "writing", "interactive"):
         lines += ["# TYPE guanxi_pool_connections gauge", f'guanxi_pool_connections{{pool="{pool}"}} 2']
         lines += ["# TYPE guanxi_pool_waiting gauge", f'guanxi_pool_waiting{{pool="{pool}"}} 0']
     # A type is told once for each metric, before its first sample.
