@@ -197,29 +197,32 @@ struct PartitionMove: Sendable {
         return try await transaction.query(Statement("select count(*) from \(partition)")).int(0, 0)!
     }
 
-    /// Brings what was written since into the copy, and declares its references: were they declared earlier, they would
-    /// hold others' deletions up for the sake of rows that are not in the table yet. Gives by how many rows the copy grew.
+    /// Brings what was written since into the copy. Gives by how many rows it grew.
     ///
     /// Rows that were deleted are not looked for, since that takes longest: whoever calls compares the numbers.
     func completeCopy(in transaction: Transaction) async throws -> Int {
         guard let since = try await copiedAsOf(in: transaction) else { return 0 }
         let leaf = try await leaf(in: transaction)
         let same = table.key.map { "c.\(TenantTable.quoted($0)) = t.\(TenantTable.quoted($0))" }
-        let changed = try await transaction.batch(
-            [
-                Statement(
-                    """
-                    create temporary table changed_row on commit drop as
-                    select \(table.columnList) from \(leaf) p where \(isNew(since))
-                    """),
-                Statement(
-                    "delete from \(partition) t using pg_temp.changed_row c where \(same.joined(separator: " and "))"),
-                Statement(
-                    """
-                    insert into \(partition) (\(table.columnList)) select \(table.columnList) from pg_temp.changed_row
-                    """),
-            ] + table.references.map { Statement("alter table \(partition) add \($0.definition)") })
+        let changed = try await transaction.batch([
+            Statement(
+                """
+                create temporary table changed_row on commit drop as
+                select \(table.columnList) from \(leaf) p where \(isNew(since))
+                """),
+            Statement(
+                "delete from \(partition) t using pg_temp.changed_row c where \(same.joined(separator: " and "))"),
+            Statement(
+                "insert into \(partition) (\(table.columnList)) select \(table.columnList) from pg_temp.changed_row"),
+        ])
         return changed[2].affected - changed[1].affected
+    }
+
+    /// Declares the copy's references, which looks each row's up. Declared earlier, they would hold others' deletions up
+    /// for the sake of rows that are not in the table yet; left to attaching, they would be looked up while readers wait.
+    func declareReferences(in transaction: Transaction) async throws {
+        _ = try await transaction.batch(
+            table.references.map { Statement("alter table \(partition) add \($0.definition)") })
     }
 
     /// Takes the rows out of the pool, and says so. Gives how many.
@@ -233,11 +236,21 @@ struct PartitionMove: Sendable {
 
     /// From here on readers wait as well: one that had looked at the table's partitions before the switch and read after
     /// it would find the rows in neither place.
-    func lockReaders(in transaction: Transaction) async throws {
+    ///
+    /// With the tables it refers to, where its references are declared already: PostgreSQL takes away what these have on
+    /// the other side, once the whole table's cover them, and whoever reads there would wait behind it for the longest
+    /// reader of all.
+    ///
+    /// They do not wait for the disk: the commit is not waited for there. Lost with the server, it was as if it had not
+    /// been, with whatever came after it; the next commit of anybody makes it last, and every move ends with one.
+    func lockReaders(withReferences: Bool, in transaction: Transaction) async throws {
+        let referenced = withReferences ? Set(table.references.map(\.table)).subtracting([table.name]) : []
+        let targets = ["only \(table.name)"] + referenced.sorted()
         _ = try await transaction.batch([
             Statement("set local lock_timeout = '20ms'"),
-            Statement("lock table only \(table.name) in access exclusive mode"),
+            Statement("lock table \(targets.joined(separator: ", ")) in access exclusive mode"),
             Statement("set local lock_timeout = '200ms'"),
+            Statement("set local synchronous_commit = off"),
         ])
     }
 

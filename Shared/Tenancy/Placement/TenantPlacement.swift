@@ -85,7 +85,7 @@ package struct TenantPlacement: Sendable {
                 }
                 try await move.lockWriters(in: transaction)
                 try await move.emptyOfOwnReferences(in: transaction)
-                try await lockReaders(move, in: transaction)
+                try await lockReaders(move, withReferences: true, in: transaction)
                 try await move.detach(in: transaction)
                 try await counted(count, transaction)
             }
@@ -120,16 +120,20 @@ package struct TenantPlacement: Sendable {
                 let copied = try await move.copiedRows(in: transaction)
                 try await move.lockWriters(in: transaction)
                 let began = ContinuousClock.now
-                let grown: Int
-                do { grown = try await move.completeCopy(in: transaction) } catch let error as DatabaseError
+                let complete: Int
+                do {
+                    complete = try await copied + move.completeCopy(in: transaction)
+                    if complete > 0 { try await move.declareReferences(in: transaction) }
+                } catch let error as DatabaseError
                     where error.code == .foreignKeyViolation || error.code == .uniqueViolation
                 {
                     // Something of the copy refers to, or is in the way of, what is there now.
                     throw RowsWereDeleted()
                 }
                 let rows = try await move.emptyPool(in: transaction)
-                guard copied + grown == rows else { throw RowsWereDeleted() }
-                try await lockReaders(move, in: transaction)
+                guard complete == rows else { throw RowsWereDeleted() }
+                // What attaching declares for a table without rows, there is nothing to look up for.
+                try await lockReaders(move, withReferences: complete > 0, in: transaction)
                 let readers = ContinuousClock.now
                 try await move.attach(in: transaction)
                 try await hook(.switching(move.table.name))
@@ -155,7 +159,7 @@ package struct TenantPlacement: Sendable {
                 try await move.lockWriters(in: transaction)
                 let began = ContinuousClock.now
                 try await move.setAside(in: transaction)
-                try await lockReaders(move, in: transaction)
+                try await lockReaders(move, withReferences: true, in: transaction)
                 let readers = ContinuousClock.now
                 try await move.detach(in: transaction)
                 let rows = try await move.fillPool(in: transaction)
@@ -173,10 +177,14 @@ package struct TenantPlacement: Sendable {
 
     /// Asks for the lock that readers wait for only for moments: a reader that holds the table for long must not make all
     /// others wait behind us.
-    private func lockReaders(_ move: PartitionMove, in transaction: Transaction) async throws {
+    private func lockReaders(
+        _ move: PartitionMove, withReferences: Bool, in transaction: Transaction
+    ) async throws {
         for attempt in 1... {
             do {
-                return try await transaction.savepoint { try await move.lockReaders(in: transaction) }
+                return try await transaction.savepoint {
+                    try await move.lockReaders(withReferences: withReferences, in: transaction)
+                }
             } catch let error as DatabaseError where error.code == .lockUnavailable && attempt < 12 {
                 try await Task.sleep(for: .milliseconds(Int.random(in: 5...15)))
             }
