@@ -119,6 +119,9 @@ extension Simulation {
                 defer { postgres.rollBack(xid) }
                 try await claim(me, id, .cancelled, in: xid)
                 try await endTurn(me, id, in: xid)
+                if postgres.retries[id] != nil, try postgres.take(.retry(id), in: xid, at: elapsed) {
+                    try postgres.write([.retryEnds(id, lookAgain: nil)], in: xid, at: elapsed)
+                }
                 try await turn(me)
                 let brought = try postgres.commit(xid)
                 try await pushNext(me, brought)

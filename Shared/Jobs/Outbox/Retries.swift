@@ -15,11 +15,14 @@ struct Retries: Sendable {
     static let nearest: TimeInterval = 10
     /// How many seconds before it is due a try goes back to Redis, which keeps the time to the millisecond.
     private static let lead: TimeInterval = 5
-    /// Seconds until a try that found no room in its tenant's window is looked at again.
-    private static let refusedAgain: TimeInterval = 10
+    /// Seconds until tries that found no room in their tenant's window are looked at again. Where so many were refused that
+    /// the tenant's window is full for long, later: each look costs a row and a call.
+    private static func refusedAgain(of refused: Int) -> TimeInterval {
+        lead + min(60, max(10, Double(refused) / 10))
+    }
     /// Seconds until a try that Redis knew already is looked at again: by then it has heard that the job failed. Told
     /// only after a try was forgotten here, the job would be nowhere.
-    private static let knownAgain: TimeInterval = 30
+    private static let knownAgain: TimeInterval = lead + 30
     private static let limit = 1000
 
     /// Writes down that a job is tried again in `seconds`, as `envelope` stands now.
@@ -45,10 +48,15 @@ struct Retries: Sendable {
                 ]))
     }
 
-    /// A job that is over waits for no try.
+    /// A job that is over waits for no try. One that is on its way to Redis just then goes there, and ends by what is
+    /// known of its end: nobody waits for the row.
     static func forget(_ job: UUID, tenant: TenantID) -> Statement {
         Statement(
-            "delete from platform.job_retry where tenant_id = $1 and job_id = $2", [tenant.parameter, .uuid(job)])
+            """
+            delete from platform.job_retry where (tenant_id, job_id) in (
+                select tenant_id, job_id from platform.job_retry where tenant_id = $1 and job_id = $2
+                for update skip locked)
+            """, [tenant.parameter, .uuid(job)])
     }
 
     /// Sends what is due soon to Redis. Gives how many jobs.
@@ -70,7 +78,8 @@ struct Retries: Sendable {
             let jobs = OutboxRow.retries(in: rows, queue: queue.name)
             let result = try await queue.enqueue(seal.sealed(jobs), from: .tries)
             var again = [Double?](repeating: nil, count: jobs.count)
-            for position in result.refused { again[position] = Self.refusedAgain }
+            let refusedAgain = Self.refusedAgain(of: result.refused.count)
+            for position in result.refused { again[position] = refusedAgain }
             for position in result.known { again[position] = Self.knownAgain }
             transaction.later(
                 Statement(

@@ -81,7 +81,11 @@ final class QueueKeeper: Sendable {
     private func retryLoop() async {
         while !Task.isCancelled {
             do { _ = try await retries.bringBack() } catch {
-                logger.debug("tries that were put off wait", metadata: ["error": "\(error)"])
+                let code = (error as? DatabaseError)?.code
+                let isOutage = error is RedisError || code == .unavailable || code == .connectionLost
+                logger.log(
+                    level: isOutage ? .debug : .warning, "tries that were put off wait",
+                    metadata: ["queue": "\(queue.name)", "error": "\(error)"])
             }
             try? await Task.sleep(for: .milliseconds(Int.random(in: 900...1100)))
         }
