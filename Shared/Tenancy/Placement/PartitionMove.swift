@@ -240,22 +240,22 @@ struct PartitionMove: Sendable {
     /// With the tables it refers to, where its references are declared already: PostgreSQL takes away what these have on
     /// the other side, once the whole table's cover them, and whoever reads there would wait behind it for the longest
     /// reader of all.
-    ///
-    /// They do not wait for the disk: the commit is not waited for there. Lost with the server, it was as if it had not
-    /// been, with whatever came after it; the next commit of anybody makes it last, and every move ends with one.
     func lockReaders(withReferences: Bool, in transaction: Transaction) async throws {
-        let referenced = withReferences ? Set(table.references.map(\.table)).subtracting([table.name]) : []
-        let targets = ["only \(table.name)"] + referenced.sorted()
+        var targets = withReferences ? Set(table.references.map(\.table)) : []
+        // One that refers to itself, with all its partitions.
+        if !targets.contains(table.name) { targets.insert("only \(table.name)") }
         _ = try await transaction.batch([
             Statement("set local lock_timeout = '20ms'"),
-            Statement("lock table \(targets.joined(separator: ", ")) in access exclusive mode"),
+            Statement("lock table \(targets.sorted().joined(separator: ", ")) in access exclusive mode"),
             Statement("set local lock_timeout = '200ms'"),
-            Statement("set local synchronous_commit = off"),
         ])
     }
 
+    /// Readers do not wait for the disk: the commit is not waited for there. Lost with the server, it was as if it had not
+    /// been, with whatever came after it; the next commit of anybody makes it last, and a promotion ends with one.
     func attach(in transaction: Transaction) async throws {
         _ = try await transaction.batch([
+            Statement("set local synchronous_commit = off"),
             Statement("comment on table \(partition) is null"),
             Statement("alter table \(table.name) attach partition \(partition) for values in (\(tenant))"),
         ])

@@ -217,6 +217,7 @@ package struct TenantPlacement: Sendable {
         }
     }
 
+    /// Also where the tenant stood there already, and only tables of a newer release were moved.
     private func note(_ tenant: TenantID, _ placement: String, _ action: String, _ moves: [Move]) async throws {
         let rows = moves.reduce(0) { $0 + $1.rows }
         try await database.operating(on: tenant) { transaction in
@@ -224,11 +225,11 @@ package struct TenantPlacement: Sendable {
                 Statement(
                     """
                     with changed as (
-                        update platform.tenant set placement = $2 where tenant_id = $1 and placement <> $2
+                        update platform.tenant set placement = $2 where tenant_id = $1 and (placement <> $2 or $5)
                         returning slug)
                     select platform.write_audit($1, 'operator', $3, 'tenant:' || slug,
                         jsonb_build_object('rows', $4::bigint), null, null) from changed
-                    """, [tenant.parameter, .text(placement), .text(action), .int(rows)]))
+                    """, [tenant.parameter, .text(placement), .text(action), .int(rows), .bool(!moves.isEmpty)]))
         }
     }
 }
