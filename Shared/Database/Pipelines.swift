@@ -1,3 +1,4 @@
+import Dispatch
 import Synchronization
 import ThreadExecutor
 
@@ -11,58 +12,94 @@ struct BatchRequest: Sendable {
 
 /// Connections that carry many callers' requests, each with a thread of its own.
 ///
-/// Where all of them stand still, as behind writes that wait for one tenant's lock, a request that comes opens another:
-/// whoever is not already in a pipeline behind such a write goes past it.
+/// Where all of them stand still, as behind writes that wait for one tenant's lock, another is opened for a while: whoever
+/// is not already in a pipeline behind such a write goes past it.
 final class Pipelines: Sendable {
     private let requests = BlockingQueue<BatchRequest>()
     private let settings: ConnectionSettings
     private let size: Int
-    private let extra = Mutex(0)
+    private let state = Mutex(State())
+
+    private struct State {
+        /// How many more connections there are than usual.
+        var extra = 0
+        /// One of them is being opened.
+        var isOpening = false
+        /// Somebody looks in a moment whether all still stand.
+        var isWatched = false
+    }
 
     /// How many more connections are opened at most.
     static let mostExtra = 4
     /// Seconds without a thread that takes anything, after which all of them count as standing still.
     static let patience = 0.05
-    /// Seconds without a request after which a further connection is closed.
-    private static let rest = 10.0
+    /// Seconds after which a further connection is closed, however many requests come: they go round all who wait, so that
+    /// none would ever be without.
+    private static let life = 10.0
 
     init(settings: ConnectionSettings, size: Int) {
         self.settings = settings
         self.size = size
         for _ in 0..<size {
-            OSThread.start { [requests] in Self.serve(settings) { requests.take(upTo: 16) } }
+            OSThread.start { [requests] in
+                Self.serve(Connection(settings: settings, canceller: Canceller())) { requests.take(upTo: 16) }
+            }
         }
     }
 
-    var connections: Int { size + extra.withLock { $0 } }
+    var connections: Int { size + state.withLock { $0.extra } }
     /// Requests that no thread has taken yet.
     var waiting: Int { requests.count }
 
     /// False once the pipelines are closed.
     func push(_ request: BatchRequest) -> Bool {
         guard requests.push(request) else { return false }
-        if requests.unattended > Self.patience { openAnother() }
+        if requests.unattended > 0 { watch() }
         return true
     }
 
     func close() { requests.close() }
 
+    /// Nobody waits for requests. Where it stays so for a moment with some to take, another connection is opened.
+    private func watch() {
+        let isFirst = state.withLock { state in
+            defer { state.isWatched = true }
+            return !state.isWatched
+        }
+        guard isFirst else { return }
+        DispatchQueue.global().asyncAfter(deadline: .now() + Self.patience) { [self] in
+            state.withLock { $0.isWatched = false }
+            if waiting == 0 { return }
+            if requests.unattended >= Self.patience { openAnother() }
+            watch()
+        }
+    }
+
     private func openAnother() {
-        let hasRoom = extra.withLock { extra in
-            if extra >= Self.mostExtra { return false }
-            extra += 1
+        let hasRoom = state.withLock { state in
+            if state.isOpening || state.extra >= Self.mostExtra { return false }
+            state.isOpening = true
+            state.extra += 1
             return true
         }
         guard hasRoom else { return }
         OSThread.start { [self] in
-            Self.serve(settings) { [requests] in requests.take(upTo: 16, within: Self.rest) }
-            extra.withLock { $0 -= 1 }
+            defer { state.withLock { $0.extra -= 1 } }
+            let connection = Connection(settings: settings, canceller: Canceller())
+            let isOpen = (try? connection.connect()) != nil
+            state.withLock { $0.isOpening = false }
+            // Where the server has no room for it, nothing may be taken from those who have theirs.
+            if !isOpen { return }
+            let end = ContinuousClock.now + .seconds(Self.life)
+            Self.serve(connection) { [requests] in
+                let left = (end - .now) / .seconds(1)
+                return left > 0 ? requests.take(upTo: 16, within: left) : []
+            }
         }
     }
 
     /// A thread's life: whatever waits, up to 16 requests, goes out in one pipeline. Ends when `take` gives nothing.
-    private static func serve(_ settings: ConnectionSettings, _ take: () -> [BatchRequest]) {
-        let connection = Connection(settings: settings, canceller: Canceller())
+    private static func serve(_ connection: Connection, _ take: () -> [BatchRequest]) {
         while true {
             let requests = take()
             if requests.isEmpty { break }

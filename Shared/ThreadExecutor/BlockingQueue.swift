@@ -110,8 +110,8 @@ package final class BlockingQueue<Element: Sendable>: @unchecked Sendable {
     }
 
     private func removeFirst(_ limit: Int) -> [Element] {
-        lastTaken = .now
         let end = Swift.min(items.count, head + limit)
+        if end > head { lastTaken = .now }
         let taken = Array(items[head..<end])
         head = end
         if head == items.count {
