@@ -389,7 +389,10 @@ def weights():
 def lose_redis():
     """Kills Redis, and begins it anew without a byte of what it knew."""
     folder = redis("CONFIG", "GET", "dir").splitlines()[1]
-    os.kill(int(redis("INFO", "server").split("process_id:")[1].split()[0]), signal.SIGKILL)
+    pid = int(redis("INFO", "server").split("process_id:")[1].split()[0])
+    os.kill(pid, signal.SIGKILL)
+    # Its port is free once it is gone.
+    until(lambda: not os.path.exists(f"/proc/{pid}"), 10, 0.005)
     shutil.rmtree(os.path.join(folder, "appendonlydir"))
     subprocess.run(["bash", "-c", '. scripts/lib/machine.sh; start_redis "$1" "$2"', "-", folder, options.redis_port],
                    check=True, stdout=subprocess.DEVNULL)
