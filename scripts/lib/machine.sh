@@ -146,7 +146,8 @@ stop_services() {
 # stop_platform: what start_platform and start_service started; their folder goes.
 stop_platform() {
     stop_services
-    [ -e "$platform/redis/pid" ] && kill -TERM "$(cat "$platform/redis/pid")" 2>/dev/null
+    # One that was killed left its file; PostgreSQL is to be stopped all the same.
+    if [ -e "$platform/redis/pid" ]; then kill -TERM "$(cat "$platform/redis/pid")" 2>/dev/null || true; fi
     stop_postgres "$platform/postgres"
     rm -rf "$platform"
 }
