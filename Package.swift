@@ -98,6 +98,7 @@ let package = Package(
 
         shared("ThreadExecutor", []),
         shared("Entropy", []),
+        shared("Processes", []),
         shared("Database", ["CLibPQ", "ThreadExecutor", "Entropy", logging]),
         shared("Redis", ["CHiredis", "ThreadExecutor", logging]),
         shared("Tenancy", ["Database", "ThreadExecutor", "Entropy", "CSodium", logging]),
@@ -118,7 +119,7 @@ let package = Package(
             dependencies: [
                 "Database", "Redis", "Tenancy", "Jobs", "Records", "Contracts", "ServiceKit", "Contacts",
                 "Opportunities",
-                "Tickets", "Analytics", "Accounts", arguments, logging, lifecycle,
+                "Tickets", "Analytics", "Accounts", "Processes", arguments, logging, lifecycle,
             ],
             path: "Services/Operator", swiftSettings: strict),
 
@@ -126,7 +127,7 @@ let package = Package(
             name: "TestSupport",
             dependencies: [
                 "Database", "Redis", "Jobs", "Records", "Tenancy", "ServiceKit", "Contacts", "Opportunities", "Tickets",
-                "Analytics", "Accounts", logging,
+                "Analytics", "Accounts", "Processes", logging,
             ],
             path: "Tests/TestSupport", swiftSettings: strict),
         .target(
@@ -139,8 +140,10 @@ let package = Package(
             dependencies: ["Database", "Redis", "Tenancy", "Jobs", "Records", arguments, lifecycle, logging],
             path: "Tests/Benchmarks/Queue", swiftSettings: strict),
         .testTarget(
-            name: "WebhooksTests", dependencies: ["Webhooks", "HTTPReceiver", "ThreadExecutor"],
+            name: "WebhooksTests", dependencies: ["Webhooks", "HTTPReceiver", "ThreadExecutor", "Processes"],
             path: "Tests/WebhooksTests", swiftSettings: strict),
+        .testTarget(
+            name: "ProcessesTests", dependencies: ["Processes"], path: "Tests/ProcessesTests", swiftSettings: strict),
         .testTarget(
             name: "SpansTests", dependencies: ["Spans", "HTTPReceiver", tracing, logging, lifecycle],
             path: "Tests/SpansTests", swiftSettings: strict),

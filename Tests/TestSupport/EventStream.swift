@@ -12,19 +12,17 @@ package struct StreamEvent: Sendable {
 
 /// A client that holds a stream of events open: curl, since nothing else on Linux gives a body as it comes.
 package final class EventStream: Sendable {
-    private let process: ChildProcess
+    private let process: TestProcess
 
     /// Opens the stream of `client` at `path`.
     package init(_ client: HTTPClient, _ path: String = "/v1/events", lastID: String? = nil) async throws {
         var arguments = ["-sNi", "--max-time", "120", "-H", "Authorization: Bearer \(client.token ?? "")"]
         if let lastID { arguments += ["-H", "Last-Event-ID: \(lastID)"] }
-        process = try ChildProcess(URL(filePath: "/usr/bin/curl"), arguments + [client.base + path])
+        process = try TestProcess(URL(filePath: "/usr/bin/curl"), arguments + [client.base + path])
         try await eventually("the stream answers") { [process] in
             process.text.contains("\r\n\r\n") || !process.isRunning
         }
     }
-
-    deinit { process.signal(9) }
 
     /// All that came, the answer's head included.
     package var text: String { process.text }

@@ -32,25 +32,18 @@ package struct OperatorCommand: Sendable {
     /// Takes the folder with everything in it away.
     package func clean() { try? FileManager.default.removeItem(at: folder) }
 
-    /// Starts `guanxi` with these words.
-    package func start(_ words: [String], into name: String = UUID().uuidString) throws -> ChildProcess {
-        let program = TestServers.binaries.appending(path: "guanxi").path
-        // The shell writes to files: what a pipe still held when its process had ended would be lost.
-        return try ChildProcess(
-            URL(filePath: "/bin/sh"),
-            ["-c", "exec \"$@\" >\"$OUT.out\" 2>\"$OUT.err\"", "sh", program] + words,
-            environment: environment.merging(["OUT": folder.appending(path: name).path]) { $1 })
+    /// Starts `guanxi` with these words; what it says of its errors goes to `log` when given.
+    package func start(_ words: [String], log: URL? = nil) throws -> TestProcess {
+        try TestProcess(TestServers.binaries.appending(path: "guanxi"), words, environment: environment, log: log)
     }
 
     /// Runs `guanxi` with these words to its end.
     package func run(_ words: String...) async throws -> Outcome { try await run(words) }
 
     package func run(_ words: [String]) async throws -> Outcome {
-        let name = UUID().uuidString
-        let status = try await start(words, into: name).finished()
-        func text(_ kind: String) -> String {
-            (try? String(contentsOf: folder.appending(path: "\(name).\(kind)"), encoding: .utf8)) ?? ""
-        }
-        return Outcome(status: status, output: text("out"), error: text("err"))
+        let log = directory(UUID().uuidString)
+        let process = try start(words, log: log)
+        let status = try await process.finished()
+        return Outcome(status: status, output: process.text, error: try String(contentsOf: log, encoding: .utf8))
     }
 }

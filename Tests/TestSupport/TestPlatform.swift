@@ -10,7 +10,7 @@ package final class TestPlatform: Sendable {
     package let database: TestDatabase
     package let redis: TestRedis
     package let owner: Database
-    private let processes = Mutex<[String: ChildProcess]>([:])
+    private let processes = Mutex<[String: TestProcess]>([:])
     private let ports = Mutex<[String: Int]>([:])
     private let folder: URL
     private let pass: Turnstile.Pass
@@ -29,7 +29,8 @@ package final class TestPlatform: Sendable {
 
     deinit {
         owner.close()
-        for process in processes.withLock({ $0.values.map { $0 } }) { process.signal(9) }
+        // All at once, before each waits for its own end.
+        for process in processes.withLock({ $0.values.map { $0 } }) { process.signal(SIGKILL) }
         try? FileManager.default.removeItem(at: folder)
     }
 
@@ -43,7 +44,7 @@ package final class TestPlatform: Sendable {
             ports[name] = port
             return port
         }
-        let process = try ChildProcess(
+        let process = try TestProcess(
             TestServers.binaries.appending(path: words[0]), Array(words.dropFirst()),
             environment: [
                 "GUANXI_DATABASE_URL": database.connection(role: "guanxi_\(words[0])"), "GUANXI_REDIS_URL": redis.url,
@@ -54,7 +55,7 @@ package final class TestPlatform: Sendable {
         processes.withLock { $0[name] = process }
     }
 
-    package func process(_ name: String) -> ChildProcess { processes.withLock { $0[name]! } }
+    package func process(_ name: String) -> TestProcess { processes.withLock { $0[name]! } }
     package var names: [String] { processes.withLock { $0.keys.sorted() } }
 
     /// What a process wrote to its log.
@@ -124,7 +125,7 @@ package final class TestPlatform: Sendable {
         for (name, value) in values { text = text.replacing("@\(name)@", with: value) }
         let file = folder.appending(path: "nginx.conf")
         try text.write(to: file, atomically: true, encoding: .utf8)
-        let nginx = try ChildProcess(
+        let nginx = try TestProcess(
             URL(filePath: "/usr/sbin/nginx"),
             [
                 // One process, so that none is left when it is killed.

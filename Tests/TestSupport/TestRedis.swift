@@ -4,7 +4,7 @@ import Redis
 /// A Redis server of a test's own, on a free port of the loopback.
 package final class TestRedis: Sendable {
     package let port: Int
-    package let process: ChildProcess
+    package let process: TestProcess
     private let folder: URL
 
     /// Starts a server with `arguments` added to its command line.
@@ -13,7 +13,7 @@ package final class TestRedis: Sendable {
         self.port = port
         folder = FileManager.default.temporaryDirectory.appending(path: "guanxi-redis-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        process = try ChildProcess(
+        process = try TestProcess(
             URL(filePath: "/usr/bin/redis-server"),
             [
                 "--port", "\(port)", "--bind", "127.0.0.1", "--dir", folder.path, "--save", "", "--appendonly", "no",
@@ -27,7 +27,6 @@ package final class TestRedis: Sendable {
     }
 
     deinit {
-        process.signal(9)
         try? FileManager.default.removeItem(at: folder)
     }
 

@@ -17,7 +17,7 @@ package final class TestCluster: Sendable {
                 ]))
         }
         self.nodes = nodes
-        let create = try ChildProcess(
+        let create = try TestProcess(
             URL(filePath: "/usr/bin/redis-cli"),
             ["--cluster", "create"] + nodes.map { "127.0.0.1:\($0.port)" } + [
                 "--cluster-replicas", "1", "--cluster-yes",
@@ -68,7 +68,7 @@ package final class TestSentinels: Sendable {
     package let master: TestRedis
     package let replica: TestRedis
     package let url: String
-    private let sentinels: [ChildProcess]
+    private let sentinels: [TestProcess]
     private let folder: URL
 
     /// Returns when the sentinels know each other and the replica, which is in step.
@@ -81,7 +81,7 @@ package final class TestSentinels: Sendable {
         let folder = FileManager.default.temporaryDirectory.appending(path: "guanxi-sentinel-\(UUID().uuidString)")
         self.folder = folder
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        var sentinels: [ChildProcess] = []
+        var sentinels: [TestProcess] = []
         var ports: [Int] = []
         while sentinels.count < 3 {
             let port = try freePort()
@@ -94,7 +94,7 @@ package final class TestSentinels: Sendable {
             sentinel down-after-milliseconds main 500
             sentinel failover-timeout main 2000
             """.write(to: file, atomically: true, encoding: .utf8)
-            let sentinel = try ChildProcess(URL(filePath: "/usr/bin/redis-server"), [file.path, "--sentinel"])
+            let sentinel = try TestProcess(URL(filePath: "/usr/bin/redis-server"), [file.path, "--sentinel"])
             // Another program may have taken the port meanwhile: then this one ends, and the next gets another.
             if try await Self.answers(sentinel, port) {
                 sentinels.append(sentinel)
@@ -122,7 +122,7 @@ package final class TestSentinels: Sendable {
     }
 
     /// True once a sentinel answers; false where it ended.
-    private static func answers(_ sentinel: ChildProcess, _ port: Int) async throws -> Bool {
+    private static func answers(_ sentinel: TestProcess, _ port: Int) async throws -> Bool {
         let client = try RedisClient(url: "redis://127.0.0.1:\(port)", logger: TestServers.logger)
         defer { client.close() }
         try await eventually("the sentinel answers, or has ended") {
@@ -133,7 +133,6 @@ package final class TestSentinels: Sendable {
     }
 
     deinit {
-        for sentinel in sentinels { sentinel.signal(9) }
         try? FileManager.default.removeItem(at: folder)
     }
 

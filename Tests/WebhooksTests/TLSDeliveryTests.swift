@@ -1,5 +1,6 @@
 import Foundation
 import HTTPReceiver
+import Processes
 import Testing
 
 @testable import Webhooks
@@ -32,8 +33,7 @@ private final class TLSReceiver {
 
     let certificate: String
     private let folder: URL
-    private let process = Process()
-    private let input = Pipe()
+    private let process: ChildProcess
     private let port: Int
 
     init() throws {
@@ -41,29 +41,31 @@ private final class TLSReceiver {
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         certificate = folder.appending(path: "certificate.pem").path
         let key = folder.appending(path: "key.pem").path
-        let openssl = Process()
-        openssl.executableURL = Self.tool("openssl")
-        openssl.arguments =
-            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost".split(
-                separator: " "
-            ).map(String.init) + ["-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate]
-        openssl.standardError = FileHandle.nullDevice
-        try openssl.run()
-        openssl.waitUntilExit()
+        let environment = ProcessInfo.processInfo.environment
+        let request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+        let openssl = try ChildProcess(
+            #require(Self.tool("openssl")),
+            request.split(separator: " ").map(String.init) + [
+                "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate,
+            ], environment: environment, errors: .discarded)
+        try #require(openssl.wait() == .exit(0))
 
-        let output = Pipe()
-        process.executableURL = Self.tool("python3")
-        process.arguments = ["-u", "-c", Self.program, certificate, key]
-        process.standardInput = input
-        process.standardOutput = output
-        process.standardError = FileHandle.nullDevice
-        try process.run()
-        let line = String(decoding: output.fileHandleForReading.availableData, as: UTF8.self)
-        port = try #require(Int(line.trimmingCharacters(in: .whitespacesAndNewlines)))
+        let output = folder.appending(path: "port")
+        process = try ChildProcess(
+            #require(Self.tool("python3")), ["-u", "-c", Self.program, certificate, key], environment: environment,
+            output: .file(output.path), errors: .discarded)
+        var line = ""
+        while !line.hasSuffix("\n") {
+            try #require(process.ending == nil, "the receiver ended before it listened")
+            usleep(20_000)
+            line = (try? String(contentsOf: output, encoding: .utf8)) ?? ""
+        }
+        port = try #require(Int(line.dropLast()))
     }
 
     deinit {
-        try? input.fileHandleForWriting.close()
+        process.signal(SIGKILL)
+        process.wait()
         try? FileManager.default.removeItem(at: folder)
     }
 
@@ -71,16 +73,19 @@ private final class TLSReceiver {
         try DeliveryRequest(target: Delivering.target("https://\(host):\(port)/"), body: Array("{}".utf8))
     }
 
-    private static func tool(_ name: String) -> URL? {
+    private static func tool(_ name: String) -> String? {
         (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":")
-            .map { URL(filePath: String($0)).appending(path: name) }
-            .first { FileManager.default.isExecutableFile(atPath: $0.path) }
+            .map { "\($0)/\(name)" }
+            .first { FileManager.default.isExecutableFile(atPath: $0) }
     }
 
     private static let program = """
-        import http.server, os, ssl, sys, threading
-        # Ends when its standard input does: at the latest with the process that started it.
-        threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+        import http.server, os, ssl, sys, threading, time
+        # Ends at the latest with the process that started it.
+        def watch(parent):
+            while os.getppid() == parent: time.sleep(0.5)
+            os._exit(0)
+        threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
                 self.rfile.read(int(self.headers["Content-Length"]))

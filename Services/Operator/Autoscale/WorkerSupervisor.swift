@@ -1,11 +1,8 @@
 import Foundation
 import Jobs
+import Processes
 import ServiceKit
 import ServiceLifecycle
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 /// Keeps as many worker processes on this machine as the queues want: starts them, drains what is too many, replaces what
 /// died, and at its own end has all of them end in good order.
@@ -25,7 +22,7 @@ actor WorkerSupervisor: ServiceLifecycle.Service {
     private let demand: DemandWatch
     private let queues: QueueOperator
     private var fleets: [String: WorkerFleet] = [:]
-    private var processes: [Int32: (service: String, process: Process)] = [:]
+    private var processes: [Int32: (service: String, process: ChildProcess)] = [:]
     /// Every process that was ever started here: what a dead one leaves in Redis for a few seconds is nobody else's.
     private var own: Set<Int32> = []
     private var wanted: [String: Int] = [:]
@@ -82,7 +79,7 @@ actor WorkerSupervisor: ServiceLifecycle.Service {
             case .start:
                 do {
                     let process = try start(service)
-                    let pid = process.processIdentifier
+                    let pid = process.pid
                     processes[pid] = (service, process)
                     own.insert(pid)
                     fleet.started(pid, now: now)
@@ -93,50 +90,45 @@ actor WorkerSupervisor: ServiceLifecycle.Service {
                 }
             case .drain(let pid):
                 fleet.draining(pid, now: now)
-                kill(pid, SIGTERM)
+                processes[pid]?.process.signal(SIGTERM)
                 say("\(service): draining \(pid)")
             case .kill(let pid):
-                kill(pid, SIGKILL)
+                processes[pid]?.process.signal(SIGKILL)
                 say("\(service): \(pid) did not end within its grace, killed")
             }
         }
         fleets[service] = fleet
     }
 
-    private func start(_ service: String) throws -> Process {
-        let process = Process()
-        process.executableURL = plan.binaries.appending(path: service)
-        process.arguments = ["work"]
-        process.environment = ProcessInfo.processInfo.environment.merging([
-            "GUANXI_DATABASE_URL": plan.connection.replacing("{service}", with: service), "GUANXI_INTERNAL_PORT": "0",
-        ]) { $1 }
-        process.standardInput = FileHandle.nullDevice
-        process.standardOutput = FileHandle.nullDevice
-        try process.run()
-        return process
+    private func start(_ service: String) throws -> ChildProcess {
+        try ChildProcess(
+            plan.binaries.appending(path: service).path, ["work"],
+            environment: ProcessInfo.processInfo.environment.merging([
+                "GUANXI_DATABASE_URL": plan.connection.replacing("{service}", with: service),
+                "GUANXI_INTERNAL_PORT": "0",
+            ]) { $1 }, output: .discarded)
     }
 
     private func reap() {
-        for (pid, entry) in processes where !entry.process.isRunning {
+        for (pid, entry) in processes {
+            guard let ending = entry.process.ending else { continue }
             processes[pid] = nil
             let isSurprise = fleets[entry.service]?.ended(pid, now: now) == true && !isEnding
-            let status = entry.process.terminationStatus
-            let how = entry.process.terminationReason == .uncaughtSignal ? "by signal \(status)" : "with \(status)"
-            say("\(entry.service): \(pid) ended \(how)" + (isSurprise ? ", it will be replaced" : ""))
+            say("\(entry.service): \(pid) ended \(ending)" + (isSurprise ? ", it will be replaced" : ""))
         }
     }
 
     private func end() async {
         isEnding = true
         say("ending \(processes.count) processes")
-        for pid in processes.keys { kill(pid, SIGTERM) }
+        for entry in processes.values { entry.process.signal(SIGTERM) }
         let deadline = ContinuousClock.now + .seconds(plan.grace)
         var isKilled = false
         while !processes.isEmpty {
             reap()
             if !isKilled && ContinuousClock.now > deadline {
                 isKilled = true
-                for pid in processes.keys { kill(pid, SIGKILL) }
+                for entry in processes.values { entry.process.signal(SIGKILL) }
             }
             // This task may be cancelled already, and would not sleep.
             await Task.detached { try? await Task.sleep(for: .milliseconds(50)) }.value

@@ -1,89 +1,74 @@
 import Foundation
-import Synchronization
+import Processes
 
 #if canImport(Glibc)
     import Glibc
 #endif
 
-/// A process that a test started and ends by its id.
-package final class ChildProcess: Sendable {
-    private let process: Mutex<Process>
-    private let output = Mutex(Data())
-    package let pid: Int32
+/// A process that a test started; it ends with the object.
+package final class TestProcess: Sendable {
+    private let process: ChildProcess
+    private let output: URL
 
     /// Starts `executable`. Standard output is kept, standard error goes to `log` when given.
     package init(
         _ executable: URL, _ arguments: [String], environment: [String: String] = [:], log: URL? = nil
     ) throws {
-        let process = Process()
-        process.executableURL = executable
-        process.arguments = arguments
-        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-        let pipe = Pipe()
-        process.standardOutput = pipe
-        process.standardInput = FileHandle.nullDevice
-        if let log {
-            if !FileManager.default.fileExists(atPath: log.path) {
-                _ = FileManager.default.createFile(atPath: log.path, contents: nil)
-            }
-            let handle = try FileHandle(forWritingTo: log)
-            try handle.seekToEnd()
-            process.standardError = handle
-        } else {
-            process.standardError = FileHandle.nullDevice
-        }
-        try process.run()
-        pid = process.processIdentifier
-        self.process = Mutex(process)
-        let reading = pipe.fileHandleForReading
-        reading.readabilityHandler = { [weak self] handle in
-            let data = handle.availableData
-            if data.isEmpty { handle.readabilityHandler = nil } else { self?.output.withLock { $0.append(data) } }
-        }
+        output = FileManager.default.temporaryDirectory.appending(path: "guanxi-output-\(UUID().uuidString)")
+        process = try ChildProcess(
+            executable.path, arguments, environment: ProcessInfo.processInfo.environment.merging(environment) { $1 },
+            output: .file(output.path), errors: log.map { .file($0.path) } ?? .discarded)
     }
 
-    deinit { kill(pid, SIGKILL) }
+    deinit {
+        process.signal(SIGKILL)
+        process.wait()
+        try? FileManager.default.removeItem(at: output)
+    }
 
-    package var text: String { output.withLock { String(decoding: $0, as: UTF8.self) } }
-    package var isRunning: Bool { process.withLock { $0.isRunning } }
+    package var pid: Int32 { process.pid }
+    /// All that it has printed so far.
+    package var text: String { (try? Data(contentsOf: output)).map { String(decoding: $0, as: UTF8.self) } ?? "" }
+    package var isRunning: Bool { process.ending == nil }
 
     /// Waits until the process printed a line that begins with `prefix`, and gives it.
     package func line(beginning prefix: String, within seconds: Double = 30) async throws -> String {
         let deadline = ContinuousClock.now + .seconds(seconds)
         while ContinuousClock.now < deadline {
+            let hasEnded = !isRunning
             if let line = text.split(separator: "\n").first(where: { $0.hasPrefix(prefix) }) { return String(line) }
-            if !isRunning { throw TestFailure("process \(pid) ended before it printed \(prefix)") }
+            if hasEnded { throw TestFailure("process \(pid) ended before it printed \(prefix)") }
             try await Task.sleep(for: .milliseconds(20))
         }
         throw TestFailure("process \(pid) did not print \(prefix) in \(seconds) s")
     }
 
     /// Sends a signal.
-    package func signal(_ number: Int32) { kill(pid, number) }
+    package func signal(_ number: Int32) { process.signal(number) }
 
     /// Ends the process at once, as a crash would, and waits until it is gone.
     package func crash() async throws {
         signal(SIGKILL)
-        try await waitUntilGone(within: 10)
+        try await finished(within: 10)
     }
 
     /// Asks the process to end and waits; gives its exit status.
     @discardableResult
     package func stop(within seconds: Double = 30) async throws -> Int32 {
         signal(SIGTERM)
-        try await waitUntilGone(within: seconds)
-        return process.withLock { $0.terminationStatus }
+        return try await finished(within: seconds)
     }
 
-    /// Waits for the process to end by itself; gives its exit status.
+    /// Waits for the process to end by itself; gives its exit status, or the signal's number.
+    @discardableResult
     package func finished(within seconds: Double = 120) async throws -> Int32 {
-        try await waitUntilGone(within: seconds)
-        return process.withLock { $0.terminationStatus }
-    }
-
-    private func waitUntilGone(within seconds: Double) async throws {
         let deadline = ContinuousClock.now + .seconds(seconds)
-        while isRunning {
+        while true {
+            switch process.ending {
+            case .exit(let status)?: return status
+            case .signal(let number)?: return number
+            case nil: break
+            }
             if ContinuousClock.now > deadline { throw TestFailure("process \(pid) did not end in \(seconds) s") }
             try await Task.sleep(for: .milliseconds(10))
         }
