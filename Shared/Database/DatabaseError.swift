@@ -49,6 +49,9 @@ package struct DatabaseError: Error, Sendable, CustomStringConvertible {
         self.detail = detail
     }
 
+    /// PostgreSQL could not be asked, or was lost on the way: nothing is said of the request itself, and time mends it.
+    package var isOutage: Bool { code == .unavailable || code == .connectionLost }
+
     package var description: String {
         let state = sqlState.isEmpty ? "" : " [\(sqlState)]"
         return "\(message)\(state)\(detail.map { " (\($0))" } ?? "")"

@@ -52,7 +52,7 @@ struct Backlog: Sendable {
                     sent += found
                     if found > 0 { break }
                 }
-            } catch let error as DatabaseError where error.code != .unavailable && error.code != .connectionLost {
+            } catch let error as DatabaseError where !error.isOutage {
                 // The tenants behind it are not to wait for it.
                 logger.warning(
                     "a tenant's backlog waits",

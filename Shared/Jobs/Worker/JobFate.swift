@@ -53,11 +53,8 @@ enum JobFate: Sendable, Equatable {
         var envelope = envelope
         if envelope.payloadIsElsewhere { envelope.payload = [] }
         if let wait = failure as? NotYet { return .again(after: wait.seconds, envelope) }
-        let code = (failure as? DatabaseError)?.code
         // An outage uses up no attempt.
-        if code == .unavailable || code == .connectionLost {
-            return .again(after: outageWait * jitter, envelope)
-        }
+        if (failure as? DatabaseError)?.isOutage == true { return .again(after: outageWait * jitter, envelope) }
         envelope.attempts = envelope.attempts == 255 ? 255 : envelope.attempts + 1
         if let permanent = failure as? PermanentFailure {
             return .dead(envelope, code: permanent.code, message: permanent.message)

@@ -81,8 +81,7 @@ final class QueueKeeper: Sendable {
     private func retryLoop() async {
         while !Task.isCancelled {
             do { _ = try await retries.bringBack() } catch {
-                let code = (error as? DatabaseError)?.code
-                let isOutage = error is RedisError || code == .unavailable || code == .connectionLost
+                let isOutage = error is RedisError || (error as? DatabaseError)?.isOutage == true
                 logger.log(
                     level: isOutage ? .debug : .warning, "tries that were put off wait",
                     metadata: ["queue": "\(queue.name)", "error": "\(error)"])

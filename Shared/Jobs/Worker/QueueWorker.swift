@@ -110,7 +110,7 @@ package final class QueueWorker: Service {
                 _ = try await database.query(tenant: nil, registry.subscribing(queue.name))
                 return
             } catch {
-                guard error.code == .unavailable || error.code == .connectionLost else { throw error }
+                guard error.isOutage else { throw error }
                 logger.warning("waiting for PostgreSQL", metadata: ["error": "\(error)"])
             }
             try await Task.sleep(for: .seconds(1))

@@ -252,7 +252,7 @@ struct OperatorEndpoints: Sendable {
         case let refusal as OperatorRefusal:
             let status = refusal.code.hasPrefix("unknown_") ? 404 : refusal.code.hasPrefix("invalid_") ? 422 : 409
             return Problem(status, refusal.code, "\(refusal.description).")
-        case let database as DatabaseError where database.code == .unavailable || database.code == .connectionLost:
+        case let database as DatabaseError where database.isOutage:
             return Problem(
                 503, "unavailable", "PostgreSQL is not available right now.", headers: [("Retry-After", "1")])
         case is RedisError:
